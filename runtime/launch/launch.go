@@ -1,0 +1,141 @@
+// Package launch starts one process with everything that has to be applied between fork and exec, and keeps a second
+// small process, the reaper, as its parent.
+//
+// # What it does
+//
+//	mlrun (supervisor, child subreaper)
+//	  └─ reaper (a fork without exec; child subreaper; own process group; all signals blocked)
+//	       └─ payload (own process group)
+//	            └─ ... everything the payload starts, whatever it does to detach itself
+//
+// The reaper exists so that nothing outlives the run. As the nearest subreaper it becomes the parent of every orphan
+// of the payload, so "has no children" means "nothing is left". When the supervisor dies, for whatever reason, the
+// reaper sees the end of its control socket and kills every child it has or gets until it has none. When the
+// reaper dies instead, the payload gets SIGKILL (PR_SET_PDEATHSIG) and the rest is reparented to the supervisor.
+//
+// # The handshake
+//
+//	supervisor            reaper               payload
+//	    | fork --------------> |                    |
+//	    |                      | fork ------------> |
+//	    |                      |                    | steps: process group, rlimits, ..., cwd
+//	    | <--------- ready(pid) or failed(step, errno) ---|
+//	    |   (created: hooks, state, waiting for start)    |
+//	    | ---------------------- go --------------------> |
+//	    |                      |                    | terminal hand-over, execve
+//	    | <------- end of file, or failed(exec, errno) ---|
+//	    |                      | <---- exits -------|
+//	    | <-- exited(status) --|   (not reaped yet: the pid, and so the process group id, stays ours)
+//	    | --- reap ----------> |
+//	    | <-- done(rusage) ----|   (no child left; the reaper exits)
+//
+// # Why no re-exec
+//
+// Other runtimes written in Go execute themselves a second time to run the code between fork and exec, and pay a
+// second start of the Go runtime for it. Here the steps are data: a list of raw system calls with their arguments,
+// prepared before the fork, which a few lines of code without allocation, locks or stack growth replay in the child.
+// It is how package syscall starts processes, with a longer list.
+//
+// # What it does not
+//
+// It decides nothing: when to signal, whom to kill and what an exit means is up to the caller.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// ErrUnsupported is returned on platforms where launch has no implementation.
+var ErrUnsupported = errors.New("starting processes is not supported on this platform yet")
+
+// Rlimit is a resource limit to set on the payload, by the platform's number (see package rlimit).
+type Rlimit struct {
+	Name       string // for errors: "RLIMIT_NOFILE"
+	Resource   int
+	Soft, Hard uint64
+}
+
+// Config is everything that is applied to the payload. The order in which it is applied is fixed: process group,
+// oom_score_adj, rlimits, groups, gid, uid, umask, no_new_privs, cwd; then, at Exec, the terminal.
+type Config struct {
+	Args []string // argument vector; Args[0] is looked up in Path unless it contains a slash; must not be empty
+	Env  []string // environment of the payload, complete
+	Path string   // search path for Args[0], as $PATH; an empty element is the working directory
+	Dir  string   // working directory; "" keeps the caller's
+
+	Rlimits         []Rlimit
+	OOMScoreAdj     *int
+	SetUser         bool // apply UID, GID and Groups; needs CAP_SETUID and CAP_SETGID
+	UID, GID        uint32
+	Groups          []uint32 // supplementary groups, when SetUser or SetGroups
+	SetGroups       bool
+	Umask           *uint32
+	NoNewPrivileges bool
+
+	// PreserveFDs is the number of descriptors from 3 on that stay open in the payload besides 0 to 2.
+	PreserveFDs int
+	// Terminal is the descriptor of the controlling terminal whose foreground process group the payload is to
+	// become at Exec; -1 for none.
+	Terminal int
+}
+
+// Error is a step between fork and exec that did not work.
+type Error struct {
+	Step  string // "cwd /nope", "exec /bin/foo", "rlimit RLIMIT_NOFILE"
+	Errno syscall.Errno
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Step, e.Errno) }
+
+// Unwrap returns the errno.
+func (e *Error) Unwrap() error { return e.Errno }
+
+// ExecError is a program that was not executed.
+type ExecError struct {
+	Name  string        // Args[0]
+	Path  string        // what was looked up: the file, or the search path
+	Errno syscall.Errno // ENOENT: not found; anything else: found, but not executable
+	// Searched tells that Name had no slash and was looked up in a search path.
+	Searched bool
+	// Interpreter tells that the file exists, and that ENOENT is about its interpreter ("#!" line or ELF loader).
+	Interpreter bool
+}
+
+// NotFound tells whether the program does not exist (exit code 127 of a shell), as opposed to existing without being
+// executable (126).
+func (e *ExecError) NotFound() bool {
+	return (e.Errno == syscall.ENOENT || e.Errno == syscall.ENOTDIR) && !e.Interpreter
+}
+
+func (e *ExecError) Error() string {
+	switch {
+	case e.NotFound() && e.Searched:
+		return fmt.Sprintf("exec: %q: executable file not found in $PATH", e.Name)
+	case e.Interpreter:
+		return fmt.Sprintf("exec: %q: exists, but its interpreter does not: %s", e.Name, e.Errno)
+	}
+	return fmt.Sprintf("exec: %q: %s", e.Name, e.Errno)
+}
+
+// Unwrap returns the errno.
+func (e *ExecError) Unwrap() error { return e.Errno }
+
+// EventKind says what the reaper reported.
+type EventKind uint32
+
+// What happens to the payload after it was started.
+const (
+	Stopped   EventKind = iota + 1 // the payload was stopped by Event.Signal
+	Continued                      // the payload was continued
+	Exited                         // the payload ended; its pid is kept until Reap is called
+	Done                           // no process is left; Event.Rusage is that of all reaped descendants
+)
+
+// Event is one report of the reaper.
+type Event struct {
+	Kind   EventKind
+	Status syscall.WaitStatus // Exited, Stopped
+	Rusage syscall.Rusage     // Done: every descendant that was waited for, by anybody in the tree (RUSAGE_CHILDREN)
+}

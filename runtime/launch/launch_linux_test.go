@@ -1,0 +1,258 @@
+package launch
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	if err := errors.Join(CloseOnExec(), BecomeSubreaper()); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+func start(t *testing.T, c Config) *Process {
+	t.Helper()
+	if c.Path == "" {
+		c.Path = "/usr/local/bin:/usr/bin:/bin"
+	}
+	c.Terminal = -1
+	p, err := Start(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// finish follows p to its end and returns the payload's exit status.
+func finish(t *testing.T, p *Process) (syscall.WaitStatus, Event) {
+	t.Helper()
+	var status syscall.WaitStatus
+	for {
+		e, err := p.Next()
+		if err != nil {
+			t.Fatalf("the reaper ended before it was done: %v", err)
+		}
+		switch e.Kind {
+		case Exited:
+			status = e.Status
+			p.Reap()
+		case Done:
+			p.Wait()
+			p.Close()
+			return status, e
+		}
+	}
+}
+
+func sh(t *testing.T, c Config, script string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out")
+	c.Args = []string{"sh", "-c", "exec >" + out + " 2>&1; " + script}
+	if c.UID != 0 {
+		os.Chmod(filepath.Dir(out), 0o777)
+		os.Chmod(filepath.Dir(filepath.Dir(out)), 0o755)
+	}
+	p := start(t, c)
+	if err := p.Exec(); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := finish(t, p); st.ExitStatus() != 0 {
+		b, _ := os.ReadFile(out)
+		t.Fatalf("exit status %v, output %q", st, b)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func TestExitStatus(t *testing.T) {
+	for script, want := range map[string]func(syscall.WaitStatus) bool{
+		"exit 0":        func(s syscall.WaitStatus) bool { return s.Exited() && s.ExitStatus() == 0 },
+		"exit 7":        func(s syscall.WaitStatus) bool { return s.Exited() && s.ExitStatus() == 7 },
+		"kill -TERM $$": func(s syscall.WaitStatus) bool { return s.Signaled() && s.Signal() == syscall.SIGTERM },
+	} {
+		p := start(t, Config{Args: []string{"sh", "-c", script}})
+		if err := p.Exec(); err != nil {
+			t.Fatal(err)
+		}
+		if st, _ := finish(t, p); !want(st) {
+			t.Errorf("%s: status %#x", script, uint32(st))
+		}
+	}
+}
+
+func TestStepsApply(t *testing.T) {
+	umask := uint32(0o027)
+	adj := 321
+	got := sh(t, Config{
+		Dir: "/usr", Umask: &umask, NoNewPrivileges: true, OOMScoreAdj: &adj,
+		Env:     []string{"PATH=/usr/bin:/bin", "X=y z"},
+		Rlimits: []Rlimit{{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 4096}},
+	}, `pwd; umask; grep NoNewPrivs /proc/self/status; cat /proc/self/oom_score_adj; ulimit -Hc # in 512-byte blocks
+ echo "$X"; ls /proc/self/fd | wc -l; [ $(ps -o pgid= $$) = $$ ] && echo own group`)
+	want := "/usr\n0027\nNoNewPrivs:\t1\n321\n8\ny z\n4\nown group"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("changing the user needs root")
+	}
+	got := sh(t, Config{SetUser: true, UID: 65534, GID: 65533, Groups: []uint32{7, 8}}, "id -u; id -g; id -G")
+	if want := "65534\n65533\n65533 7 8"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	dir := t.TempDir()
+	plain, script := filepath.Join(dir, "plain"), filepath.Join(dir, "script")
+	os.WriteFile(plain, []byte("data"), 0o644)
+	os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755)
+	os.WriteFile(filepath.Join(dir, "text"), []byte("neither script nor ELF"), 0o755)
+	for _, c := range []struct {
+		conf     Config
+		errno    syscall.Errno
+		notFound bool
+		text     string
+	}{
+		{Config{Args: []string{"no-such-program"}}, unix.ENOENT, true, `exec: "no-such-program": executable file not found in $PATH`},
+		{Config{Args: []string{"/no/such"}}, unix.ENOENT, true, `exec: "/no/such": no such file or directory`},
+		{Config{Args: []string{plain}}, unix.EACCES, false, `exec: "` + plain + `": permission denied`},
+		{Config{Args: []string{"plain"}, Path: dir}, unix.EACCES, false, `exec: "plain": permission denied`},
+		{Config{Args: []string{script}}, unix.ENOENT, false, `exec: "` + script + `": exists, but its interpreter does not: no such file or directory`},
+		{Config{Args: []string{dir + "/text"}}, unix.ENOEXEC, false, `exec: "` + dir + `/text": exec format error`},
+		{Config{Args: []string{"true"}, Dir: "/no/where"}, unix.ENOENT, false, `cwd "/no/where": no such file or directory`},
+		{Config{Args: []string{"true"}, Rlimits: []Rlimit{{"RLIMIT_CORE", unix.RLIMIT_CORE, 2, 1}}}, unix.EINVAL, false, `rlimit RLIMIT_CORE: invalid argument`},
+	} {
+		if c.conf.Path == "" {
+			c.conf.Path = "/usr/bin:/bin"
+		}
+		c.conf.Terminal = -1
+		p, err := Start(&c.conf)
+		if err == nil {
+			err = p.Exec()
+			finish(t, p)
+		}
+		if err == nil || err.Error() != c.text || !errors.Is(err, c.errno) {
+			t.Errorf("%v: error %q, want %q", c.conf.Args, err, c.text)
+		}
+		var ee *ExecError
+		if errors.As(err, &ee) && ee.NotFound() != c.notFound {
+			t.Errorf("%v: not found %v, want %v", c.conf.Args, ee.NotFound(), c.notFound)
+		}
+	}
+}
+
+// TestDaemonStaysInReach starts a daemon in a session of its own whose parents are gone, and expects KillAll to end it.
+func TestDaemonStaysInReach(t *testing.T) {
+	for _, how := range []string{"kill", "close"} {
+		file := filepath.Join(t.TempDir(), "pid")
+		p := start(t, Config{Args: []string{"sh", "-c", "(setsid sh -c 'echo $$ >" + file + ".tmp; mv " + file + ".tmp " + file + "; exec sleep 1000' & ) ; exit 3"}})
+		if err := p.Exec(); err != nil {
+			t.Fatal(err)
+		}
+		var pid string
+		eventually(t, "the daemon runs", func() bool {
+			b, err := os.ReadFile(file)
+			pid = strings.TrimSpace(string(b))
+			return err == nil
+		})
+		if how == "kill" {
+			e, err := p.Next()
+			if err != nil || e.Kind != Exited || e.Status.ExitStatus() != 3 {
+				t.Fatalf("event %+v, %v", e, err)
+			}
+			p.Reap()
+			p.KillAll()
+			if e, err = p.Next(); err != nil || e.Kind != Done {
+				t.Fatalf("event %+v, %v", e, err)
+			}
+			if e.Rusage.Maxrss == 0 {
+				t.Error("no resource usage of the descendants")
+			}
+			p.Close()
+		} else {
+			p.Close() // as if this process had died
+		}
+		p.Wait()
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			t.Errorf("%s: the daemon %s is still there", how, pid)
+		}
+	}
+}
+
+func TestReaperKilled(t *testing.T) {
+	p := start(t, Config{Args: []string{"sleep", "1000"}})
+	if err := p.Exec(); err != nil {
+		t.Fatal(err)
+	}
+	unix.Kill(p.Reaper, unix.SIGKILL)
+	if e, err := p.Next(); err == nil {
+		t.Fatalf("event %+v of a dead reaper", e)
+	}
+	p.Wait()
+	// The payload gets the parent-death signal and is reparented to this process.
+	var ws unix.WaitStatus
+	eventually(t, "the payload is ours and gone", func() bool {
+		pid, err := unix.Wait4(p.PID, &ws, unix.WNOHANG, nil)
+		return err == nil && pid == p.PID
+	})
+	if !ws.Signaled() || ws.Signal() != unix.SIGKILL {
+		t.Errorf("status %v", ws)
+	}
+	p.Close()
+}
+
+func TestJobControl(t *testing.T) {
+	p := start(t, Config{Args: []string{"sleep", "1000"}})
+	if err := p.Exec(); err != nil {
+		t.Fatal(err)
+	}
+	next := func(want EventKind) Event {
+		e, err := p.Next()
+		if err != nil || e.Kind != want {
+			t.Fatalf("event %+v, %v; want %v", e, err, want)
+		}
+		return e
+	}
+	unix.Kill(-p.PID, unix.SIGTSTP)
+	if e := next(Stopped); e.Status.StopSignal() != unix.SIGTSTP {
+		t.Errorf("stopped by %v", e.Status.StopSignal())
+	}
+	unix.Kill(-p.PID, unix.SIGCONT)
+	next(Continued)
+	unix.Kill(-p.PID, unix.SIGTERM)
+	next(Exited)
+	// The ended payload keeps its pid until Reap.
+	if _, err := os.Stat("/proc/" + strconv.Itoa(p.PID)); err != nil {
+		t.Error("the payload was reaped before Reap")
+	}
+	p.Reap()
+	next(Done)
+	p.Wait()
+	p.Close()
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("did not happen in 10 s: %s", what)
+		}
+	}
+}

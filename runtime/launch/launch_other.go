@@ -1,0 +1,33 @@
+//go:build !linux
+
+package launch
+
+// Process is a payload and its reaper.
+type Process struct{ PID, Reaper int }
+
+// BecomeSubreaper is not supported here.
+func BecomeSubreaper() error { return ErrUnsupported }
+
+// CloseOnExec is not supported here.
+func CloseOnExec() error { return ErrUnsupported }
+
+// Start is not supported here.
+func Start(*Config) (*Process, error) { return nil, ErrUnsupported }
+
+// Close does nothing here.
+func (p *Process) Close() {}
+
+// Wait does nothing here.
+func (p *Process) Wait() {}
+
+// Exec is not supported here.
+func (p *Process) Exec() error { return ErrUnsupported }
+
+// Next is not supported here.
+func (p *Process) Next() (Event, error) { return Event{}, ErrUnsupported }
+
+// Reap does nothing here.
+func (p *Process) Reap() {}
+
+// KillAll does nothing here.
+func (p *Process) KillAll() {}

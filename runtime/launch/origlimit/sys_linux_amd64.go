@@ -1,0 +1,3 @@
+package origlimit
+
+const sysPrlimit64 = 302
