@@ -1,0 +1,76 @@
+package proc
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Handle is a process that can be signalled without the danger of hitting another one that got its pid.
+type Handle struct {
+	ID
+	fs FS
+	fd int // pidfd; -1 where there is none (Linux before 5.3, or out of descriptors)
+}
+
+// OpenHandle takes hold of the process that has pid now. The error is ErrGone when there is none, or when pid is a
+// thread and not a process.
+func OpenHandle(fs FS, pid int) (*Handle, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.ESRCH || err == unix.EINVAL || err == unix.ENOENT {
+		return nil, ErrGone
+	}
+	if err != nil {
+		fd = -1
+	}
+	// The pidfd was opened first: if it and the start time were of different processes, the pid would have been
+	// freed in between, and then the process of the pidfd is gone, and signals to it too.
+	s, err := fs.Stat(pid)
+	if err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return nil, err
+	}
+	return &Handle{ID: s.ID(), fs: fs, fd: fd}, nil
+}
+
+// OpenID takes hold of the process id, and only of that one.
+func OpenID(fs FS, id ID) (*Handle, error) {
+	h, err := OpenHandle(fs, id.PID)
+	if err != nil {
+		return nil, err
+	}
+	if h.Start != id.Start {
+		h.Close()
+		return nil, ErrGone
+	}
+	return h, nil
+}
+
+// Signal sends sig; 0 only checks. The error is ErrGone when the process is not there any more, and the errno (EPERM)
+// otherwise.
+func (h *Handle) Signal(sig unix.Signal) error {
+	var err error
+	if h.fd >= 0 {
+		err = unix.PidfdSendSignal(h.fd, sig, nil, 0)
+	} else {
+		if !h.fs.Alive(h.ID) {
+			return ErrGone
+		}
+		err = unix.Kill(h.PID, sig)
+	}
+	if err == unix.ESRCH {
+		return ErrGone
+	}
+	return err
+}
+
+// FD is the pidfd, -1 if there is none. It becomes readable when the process ends.
+func (h *Handle) FD() int { return h.fd }
+
+// Close gives the descriptor back.
+func (h *Handle) Close() {
+	if h.fd >= 0 {
+		unix.Close(h.fd)
+		h.fd = -1
+	}
+}

@@ -1,0 +1,260 @@
+package supervise
+
+import (
+	"syscall"
+	"time"
+)
+
+// phase is where a run is.
+type phase uint8
+
+const (
+	creating phase = iota // the payload is being prepared
+	created               // it waits at the gate
+	running               // it executes its program
+	stopping              // everything was told to end, and has a grace period for it
+	killing               // everything is being killed until nothing is left
+	stopped               // nothing is left; the end
+)
+
+func (p phase) String() string {
+	return [...]string{"creating", "created", "running", "stopping", "killing", "stopped"}[p]
+}
+
+// eventKind says what happened.
+type eventKind uint8
+
+const (
+	evCreated    eventKind = iota // the payload waits at the gate
+	evFailed                      // the payload could not be created, executed, or a hook failed
+	evStart                       // somebody wants it to start
+	evStarted                     // it executes its program
+	evSignal                      // a signal for the whole group came to mlrun
+	evKill                        // somebody wants a signal sent to the payload, or (all) to every member
+	evDestroy                     // somebody wants everything killed
+	evExited                      // the payload ended and was not reaped yet
+	evDone                        // no process is left
+	evReaperLost                  // the reaper was killed
+	evBreach                      // the memory limit was exceeded; the group is frozen
+	evHopeless                    // and goes on growing in its grace period
+	evTimer                       // the timer that was armed is due
+	evStopped                     // the payload was stopped by job control
+)
+
+// event is one input of step.
+type event struct {
+	kind   eventKind
+	sig    syscall.Signal     // evSignal, evKill
+	all    bool               // evKill
+	status syscall.WaitStatus // evExited
+	known  bool               // evExited: the status is known
+	cause  string             // evFailed: one of the Reason constants
+}
+
+// actionKind says what is to be done.
+type actionKind uint8
+
+const (
+	actOpenGate     actionKind = iota // let the payload execute its program
+	actSignalGroup                    // send sig to the payload's process group
+	actSignalLeader                   // send sig to the payload
+	actSignalAll                      // send sig to every member
+	actThaw                           // let a frozen group go on
+	actArm                            // start the timer, in place of one that runs
+	actDisarm                         // stop the timer
+	actReap                           // let the reaper reap the payload: its process group is not ours any more
+	actKillAll                        // kill every member, and what they fork, until none is left
+	actWatchCeiling                   // from now on the limit is the ceiling of the grace period
+	actSuspend                        // stop with the payload, as a shell expects of a job
+	actFinish                         // write the verdict and end
+)
+
+// action is one output of step.
+type action struct {
+	kind actionKind
+	sig  syscall.Signal
+	wait time.Duration // actArm
+}
+
+// settings are the constants of a run that decisions depend on.
+type settings struct {
+	grace      time.Duration // between SIGTERM and SIGKILL
+	jobControl bool          // stop and continue together with the payload
+}
+
+// again is how long after a SIGKILL to everybody the next one follows.
+const again = 100 * time.Millisecond
+
+// state is everything that decisions depend on.
+type state struct {
+	phase  phase
+	reason string             // why the run ends; empty while it goes on
+	exited bool               // the payload ended
+	known  bool               // its status is known
+	status syscall.WaitStatus // how
+	asked  bool               // the group was sent a signal that asks to end
+	sent   uint64             // signals that were sent to the payload on request, as a bit set
+}
+
+// step is the whole behaviour of a run: no clock, no process, no file.
+func step(s state, e event, c settings) (state, []action) {
+	if s.phase == stopped {
+		return s, nil
+	}
+	switch e.kind {
+	case evCreated:
+		if s.phase == creating {
+			s.phase = created
+		}
+	case evStart:
+		if s.phase == created && !s.exited {
+			return s, []action{{kind: actOpenGate}}
+		}
+	case evStarted:
+		if s.phase == created {
+			s.phase = running
+		}
+	case evFailed:
+		return s.kill(e.cause)
+	case evSignal:
+		return s.signal(e.sig)
+	case evKill:
+		return s.request(e)
+	case evDestroy:
+		return s.kill(ReasonKilled)
+	case evExited:
+		return s.exit(e, c)
+	case evDone:
+		s.phase = stopped
+		s.conclude()
+		return s, []action{{kind: actDisarm}, {kind: actFinish}}
+	case evReaperLost:
+		return s.kill(ReasonKilled)
+	case evBreach:
+		return s.breach(c)
+	case evHopeless:
+		if s.phase == stopping {
+			return s.kill(s.reason)
+		}
+	case evTimer:
+		if s.phase == stopping || s.phase == killing {
+			return s.kill(s.reason)
+		}
+	case evStopped:
+		if c.jobControl && s.phase == running && !s.exited {
+			return s, []action{{kind: actSuspend}}
+		}
+	}
+	return s, nil
+}
+
+// kill ends everything, again and again until evDone. The first reason stays.
+func (s state) kill(reason string) (state, []action) {
+	if s.reason == "" {
+		s.reason = reason
+	}
+	s.phase = killing
+	return s, []action{{kind: actKillAll}, {kind: actArm, wait: again}}
+}
+
+// asksToEnd tells whether a process that gets sig is expected to clean up and end.
+func asksToEnd(sig syscall.Signal) bool {
+	return sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGHUP || sig == syscall.SIGQUIT
+}
+
+func (s *state) remember(sig syscall.Signal) {
+	if sig > 0 && sig <= 64 {
+		s.sent |= 1 << (sig - 1)
+	}
+	s.asked = s.asked || asksToEnd(sig)
+}
+
+// signal forwards a signal that mlrun itself got.
+func (s state) signal(sig syscall.Signal) (state, []action) {
+	if s.phase == creating || s.phase == killing {
+		// Nobody to send it to yet, or nobody for long.
+		if asksToEnd(sig) && s.phase == creating {
+			return s.kill(ReasonKilled)
+		}
+		return s, nil
+	}
+	s.remember(sig)
+	if s.exited {
+		return s, []action{{kind: actSignalAll, sig: sig}}
+	}
+	return s, []action{{kind: actSignalGroup, sig: sig}}
+}
+
+// request is a signal by mlrun kill.
+func (s state) request(e event) (state, []action) {
+	if s.phase == creating || s.exited && !e.all {
+		return s, nil
+	}
+	s.remember(e.sig)
+	if e.all {
+		return s, []action{{kind: actSignalAll, sig: e.sig}}
+	}
+	return s, []action{{kind: actSignalLeader, sig: e.sig}}
+}
+
+// exit is the end of the payload. Nothing outlives it, but what was asked to end before has the time for it.
+func (s state) exit(e event, c settings) (state, []action) {
+	if s.exited {
+		return s, nil
+	}
+	s.exited, s.known, s.status = true, e.known, e.status
+	reap := action{kind: actReap}
+	switch {
+	case s.phase == stopping || s.phase == killing:
+		return s, []action{reap}
+	case s.asked && c.grace > 0:
+		s.phase = stopping
+		return s, []action{reap, {kind: actArm, wait: c.grace}}
+	}
+	s.phase = killing
+	return s, []action{reap, {kind: actKillAll}, {kind: actArm, wait: again}}
+}
+
+// breach is a confirmed excess of the memory limit, with the group frozen.
+func (s state) breach(c settings) (state, []action) {
+	switch s.phase {
+	case creating, created, running:
+	case stopping:
+		if s.reason != "" {
+			return s, []action{{kind: actThaw}}
+		}
+		// The payload ended in peace; what it left in its grace period is over the limit.
+		s.reason = ReasonMemory
+		return s.kill(s.reason)
+	default:
+		return s.kill(s.reason)
+	}
+	s.reason = ReasonMemory
+	if c.grace <= 0 {
+		return s.kill(s.reason)
+	}
+	s.phase = stopping
+	return s, []action{
+		{kind: actSignalAll, sig: syscall.SIGTERM},
+		{kind: actWatchCeiling},
+		{kind: actThaw},
+		{kind: actArm, wait: c.grace},
+	}
+}
+
+// conclude finds the reason when nothing but the payload's own end is it.
+func (s *state) conclude() {
+	if s.reason != "" {
+		return
+	}
+	switch {
+	case !s.known:
+		s.reason = ReasonKilled
+	case s.status.Exited():
+		s.reason = ReasonExited
+	case s.sent&(1<<(s.status.Signal()-1)) != 0:
+		s.reason = ReasonKilled
+	default:
+		s.reason = ReasonSignaled
+	}
+}

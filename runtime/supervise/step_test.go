@@ -1,0 +1,148 @@
+package supervise
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	exit0   = syscall.WaitStatus(0)
+	byTerm  = syscall.WaitStatus(syscall.SIGTERM)
+	byKill  = syscall.WaitStatus(syscall.SIGKILL)
+	graceOf = 5 * time.Second
+)
+
+// play runs events and returns the end state and the kinds of all actions.
+func play(c settings, events ...event) (state, []actionKind) {
+	var s state
+	var kinds []actionKind
+	for _, e := range events {
+		var as []action
+		s, as = step(s, e, c)
+		for _, a := range as {
+			kinds = append(kinds, a.kind)
+		}
+	}
+	return s, kinds
+}
+
+func TestReasons(t *testing.T) {
+	up := []event{{kind: evCreated}, {kind: evStart}, {kind: evStarted}}
+	exit := func(st syscall.WaitStatus) []event {
+		return []event{{kind: evExited, status: st, known: true}, {kind: evDone}}
+	}
+	for _, c := range []struct {
+		name   string
+		events []event
+		reason string
+		code   int
+	}{
+		{"exit 0", exit(exit0), ReasonExited, 0},
+		{"exit 3", exit(3 << 8), ReasonExited, 3},
+		{"killed by a stranger", exit(byKill), ReasonSignaled, 137},
+		{"forwarded TERM", append([]event{{kind: evSignal, sig: syscall.SIGTERM}}, exit(byTerm)...), ReasonKilled, 143},
+		{"TERM, then exit 0", append([]event{{kind: evSignal, sig: syscall.SIGTERM}}, exit(exit0)...), ReasonExited, 0},
+		{"mlrun kill KILL", append([]event{{kind: evKill, sig: syscall.SIGKILL}}, exit(byKill)...), ReasonKilled, 137},
+		{"limit, dies of TERM", append([]event{{kind: evBreach}}, exit(byTerm)...), ReasonMemory, 137},
+		{"limit, exits 0 on TERM", append([]event{{kind: evBreach}}, exit(exit0)...), ReasonMemory, 137},
+		{"limit, ignores TERM", append([]event{{kind: evBreach}, {kind: evTimer}}, exit(byKill)...), ReasonMemory, 137},
+		{"hook", append([]event{{kind: evFailed, cause: ReasonHook}}, exit(byKill)...), ReasonHook, 1},
+		{"not found", append([]event{{kind: evFailed, cause: ReasonLaunch}}, exit(127<<8)...), ReasonLaunch, 127},
+		{"destroyed", append([]event{{kind: evDestroy}}, exit(byKill)...), ReasonKilled, 137},
+		{"reaper lost", []event{{kind: evReaperLost}, {kind: evDone}}, ReasonKilled, 137},
+	} {
+		s, _ := play(settings{grace: graceOf}, append(up[:3:3], c.events...)...)
+		if s.phase != stopped || s.reason != c.reason || s.exitCode(127) != c.code {
+			t.Errorf("%s: phase %v, reason %q, exit code %d; want stopped, %q, %d", c.name, s.phase, s.reason, s.exitCode(127), c.reason, c.code)
+		}
+	}
+}
+
+func TestNothingOutlivesThePayload(t *testing.T) {
+	has := func(as []actionKind, k actionKind) bool {
+		for _, a := range as {
+			if a == k {
+				return true
+			}
+		}
+		return false
+	}
+	end := event{kind: evExited, known: true}
+	_, as := play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, end)
+	if !has(as, actKillAll) {
+		t.Errorf("what the payload left is not killed: %v", as)
+	}
+	// What was asked to end has the grace period, and not more.
+	term := event{kind: evSignal, sig: syscall.SIGTERM}
+	s, as := play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, term, end)
+	if has(as, actKillAll) || s.phase != stopping {
+		t.Errorf("no grace period: %v, %v", s.phase, as)
+	}
+	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, term, end, event{kind: evTimer}); !has(as, actKillAll) {
+		t.Errorf("the grace period does not end: %v", as)
+	}
+}
+
+// FuzzStep plays arbitrary event sequences and checks what must always hold.
+func FuzzStep(f *testing.F) {
+	f.Add([]byte{0, 2, 3, 7, 8}, true)
+	f.Add([]byte{0, 2, 3, 10, 11, 12, 7, 12, 8}, false)
+	f.Add([]byte{0, 4, 5, 6, 9, 13, 8, 7}, true)
+	f.Fuzz(func(t *testing.T, seq []byte, jobs bool) {
+		var s state
+		c := settings{grace: graceOf, jobControl: jobs}
+		finished, reaped, armed := 0, false, false
+		for _, b := range seq {
+			e := event{kind: eventKind(b % 14), all: b&16 != 0, known: true}
+			e.sig = []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGKILL, syscall.SIGCONT}[b>>5&3]
+			if b&128 != 0 {
+				e.status = byKill
+			}
+			e.cause = ReasonLaunch
+			before := s
+			var as []action
+			s, as = step(s, e, c)
+			if s.phase < before.phase {
+				t.Fatalf("from %v back to %v", before.phase, s.phase)
+			}
+			if before.reason != "" && s.reason != before.reason {
+				t.Fatalf("the reason changed from %q to %q", before.reason, s.reason)
+			}
+			for _, a := range as {
+				switch a.kind {
+				case actSignalGroup, actSignalLeader, actOpenGate:
+					if reaped || before.exited {
+						t.Fatalf("the pid of the payload is used after its end")
+					}
+				case actReap:
+					if reaped {
+						t.Fatal("reaped twice")
+					}
+					reaped = true
+				case actFinish:
+					finished++
+				case actArm:
+					armed = true
+				case actDisarm:
+					armed = false
+				}
+			}
+			if (s.phase == stopping || s.phase == killing) && !armed {
+				t.Fatalf("%v without a timer", s.phase)
+			}
+			if e.kind == evBreach && before.phase != stopped && s.phase < stopping {
+				t.Fatal("a breach has no consequence")
+			}
+			if e.kind == evTimer && (before.phase == stopping || before.phase == killing) && s.phase != killing {
+				t.Fatal("the end of the grace period has no consequence")
+			}
+		}
+		if (finished == 1) != (s.phase == stopped) || finished > 1 {
+			t.Fatalf("finished %d times in phase %v", finished, s.phase)
+		}
+		if s.phase == stopped && s.reason == "" {
+			t.Fatal("stopped without a reason")
+		}
+	})
+}

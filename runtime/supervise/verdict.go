@@ -1,0 +1,126 @@
+package supervise
+
+import (
+	"syscall"
+	"time"
+
+	"mlrun/proc"
+)
+
+// VerdictVersion is the version of the verdict's form. Fields are added without a new version; one whose meaning changes
+// gets a new name or a new version.
+const VerdictVersion = 1
+
+// Reasons of a verdict.
+const (
+	ReasonExited   = "exited"        // the payload ended by itself
+	ReasonSignaled = "signaled"      // the payload was ended by a signal that mlrun did not send
+	ReasonMemory   = "memory-limit"  // the memory limit was exceeded
+	ReasonKilled   = "killed"        // ended on request: mlrun kill, mlrun delete --force, or a signal that was passed on
+	ReasonLaunch   = "launch-failed" // the program was never executed
+	ReasonHook     = "hook-failed"   // a hook failed, so everything was stopped
+	ReasonLost     = "lost"          // the supervisor was killed, and the run with it; only derived, never written
+)
+
+// Verdict is the account of a finished run. docs/verdict.md documents it field by field.
+type Verdict struct {
+	Version  int    `json:"version"`
+	ID       string `json:"id"`
+	Reason   string `json:"reason"`
+	Error    string `json:"error,omitempty"`
+	ExitCode int    `json:"exitCode"` // what mlrun run exits with
+
+	Exited     bool   `json:"exited"`           // the payload called exit
+	Code       *int   `json:"code,omitempty"`   // with which code
+	Signal     string `json:"signal,omitempty"` // or was ended by this signal: "SIGKILL"
+	CoreDumped bool   `json:"coreDumped,omitempty"`
+
+	Memory  Memory     `json:"memory"`
+	Top     []Victim   `json:"top,omitempty"`
+	Escaped int        `json:"escaped"`
+	Left    int        `json:"left"`
+	Denied  []proc.ID  `json:"denied,omitempty"`
+	Rusage  *Rusage    `json:"rusage,omitempty"`
+	Created time.Time  `json:"created"`
+	Started *time.Time `json:"started,omitempty"`
+	Ended   time.Time  `json:"ended"`
+}
+
+// Memory is what the meter saw.
+type Memory struct {
+	Limit            int64   `json:"limit"`                      // bytes; -1: none
+	Held             string  `json:"held"`                       // "sampled", or "none" without a limit
+	Peak             int64   `json:"peak"`                       // bytes: the most that was measured
+	PeakSource       string  `json:"peakSource"`                 // "pss", or "maxrss" when the run was over before a sample
+	PeakUpper        int64   `json:"peakUpper"`                  // bytes: the most that it can have been at any sample
+	AtBreach         int64   `json:"atBreach,omitempty"`         // bytes, measured with the group stopped
+	DetectionDelayUS int64   `json:"detectionDelayUs,omitempty"` // microseconds since the last sample under the limit
+	Samples          int64   `json:"samples"`
+	ExactReads       int64   `json:"exactReads"`
+	Unreadable       int     `json:"unreadable"`            // most processes at once whose PSS could not be read
+	MissedSpike      int64   `json:"missedSpike,omitempty"` // bytes: a process was this large, over the limit, and no sample saw it
+	MonitorCPUMS     float64 `json:"monitorCpuMs"`          // CPU time that mlrun itself used, in milliseconds
+}
+
+// Victim is a process at the moment of the breach.
+type Victim struct {
+	proc.ID
+	Command string `json:"command"`
+	Memory  int64  `json:"memory"` // bytes
+	Swap    int64  `json:"swap"`   // bytes
+	Exact   bool   `json:"exact"`
+}
+
+// Rusage is getrusage(2) of every descendant that was waited for. Linux does not maintain the fields in Unmaintained, which
+// are therefore absent.
+type Rusage struct {
+	UTimeUS      int64    `json:"utimeUs"` // microseconds of user CPU time
+	STimeUS      int64    `json:"stimeUs"` // microseconds of system CPU time
+	MaxRSS       int64    `json:"maxrss"`  // bytes: largest resident set of a single process
+	MinFlt       int64    `json:"minflt"`  // page faults without I/O
+	MajFlt       int64    `json:"majflt"`  // page faults with I/O
+	InBlock      int64    `json:"inblock"` // blocks of 512 bytes read
+	OuBlock      int64    `json:"oublock"` // blocks of 512 bytes written
+	NVCSw        int64    `json:"nvcsw"`   // voluntary context switches
+	NIvCSw       int64    `json:"nivcsw"`  // involuntary context switches
+	Unmaintained []string `json:"unmaintained"`
+}
+
+func newRusage(r syscall.Rusage) *Rusage {
+	us := func(t syscall.Timeval) int64 { return int64(t.Sec)*1e6 + int64(t.Usec) }
+	return &Rusage{
+		UTimeUS: us(r.Utime), STimeUS: us(r.Stime), MaxRSS: int64(r.Maxrss) << 10,
+		MinFlt: int64(r.Minflt), MajFlt: int64(r.Majflt), InBlock: int64(r.Inblock), OuBlock: int64(r.Oublock),
+		NVCSw: int64(r.Nvcsw), NIvCSw: int64(r.Nivcsw),
+		Unmaintained: []string{"ixrss", "idrss", "isrss", "nswap", "msgsnd", "msgrcv", "nsignals"},
+	}
+}
+
+// Exit codes of mlrun run, besides the payload's own. See exit statuses in POSIX XCU 2.8.2.
+const (
+	ExitFailure       = 1   // mlrun itself
+	ExitUsage         = 2   // the command line
+	ExitNotExecutable = 126 // the program was found and cannot be executed
+	ExitNotFound      = 127 // the program was not found
+	ExitLimit         = 137 // a limit was exceeded (128 + SIGKILL)
+	ExitSignal        = 128 // plus the number of the signal
+)
+
+// exitCode is what mlrun run exits with.
+func (s state) exitCode(launch int) int {
+	switch s.reason {
+	case ReasonMemory:
+		return ExitLimit
+	case ReasonLaunch:
+		return launch
+	case ReasonHook:
+		return ExitFailure
+	}
+	switch {
+	case s.known && s.status.Exited():
+		return s.status.ExitStatus()
+	case s.known && s.status.Signaled():
+		return ExitSignal + int(s.status.Signal())
+	}
+	return ExitSignal + int(syscall.SIGKILL)
+}
