@@ -75,6 +75,14 @@ func (g *Group) Release() {
 	g.drop(g.leader.PID)
 }
 
+// Adopt tells that the reaper is gone and pid became the parent of its children.
+func (g *Group) Adopt(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reaper = pid
+	g.scan(time.Now())
+}
+
 // Update looks for processes that were forked since the last call, and drops those that are gone. It tells whether the
 // set has changed.
 func (g *Group) Update(now time.Time) bool {
@@ -354,9 +362,12 @@ func (g *Group) lookAgain() bool {
 // Complete tells whether every member was seen stopped.
 func (f *Frozen) Complete() bool { return f.all }
 
-// Thaw sends SIGCONT to everything that Freeze stopped, and leaves alone what was stopped before it.
-func (f *Frozen) Thaw() {
+// Thaw sends SIGCONT to everything that Freeze stopped. What was stopped before is left alone unless all is set.
+func (f *Frozen) Thaw(all bool) {
 	g := f.g
+	if all {
+		clear(f.were)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(f.were) == 0 {

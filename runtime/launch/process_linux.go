@@ -117,7 +117,7 @@ func (p *Process) report() (r report, err error) {
 	for {
 		n, err := unix.Read(p.gate, b)
 		switch {
-		case err == unix.EINTR:
+		case again(err):
 		case err != nil:
 			return r, fmt.Errorf("launch: %w", err)
 		case n != len(b):
@@ -127,6 +127,10 @@ func (p *Process) report() (r report, err error) {
 		}
 	}
 }
+
+// again tells whether a read is to be repeated. The other side ending with an unread command in its queue shows as ECONNRESET,
+// once, before what it had sent (unix(7)).
+func again(err error) bool { return err == unix.EINTR || err == unix.ECONNRESET }
 
 func (p *Process) failure(r report) error {
 	errno := syscall.Errno(r.errno)
@@ -160,9 +164,6 @@ func (p *Process) Exec() error {
 		return nil
 	}
 	if err != nil {
-		if errors.Is(err, unix.ECONNRESET) {
-			return nil
-		}
 		return err
 	}
 	return p.failure(r)
@@ -176,7 +177,7 @@ func (p *Process) Next() (Event, error) {
 	for {
 		n, err := unix.Read(p.ctl, b)
 		switch {
-		case err == unix.EINTR:
+		case again(err):
 			continue
 		case err != nil || n != len(b):
 			return Event{}, io.EOF

@@ -59,12 +59,11 @@ const (
 	actSignalGroup                    // send sig to the payload's process group
 	actSignalLeader                   // send sig to the payload
 	actSignalAll                      // send sig to every member
-	actThaw                           // let a frozen group go on
+	actThaw                           // let a frozen group go on; in its grace period, under the ceiling
 	actArm                            // start the timer, in place of one that runs
 	actDisarm                         // stop the timer
 	actReap                           // let the reaper reap the payload: its process group is not ours any more
 	actKillAll                        // kill every member, and what they fork, until none is left
-	actWatchCeiling                   // from now on the limit is the ceiling of the grace period
 	actSuspend                        // stop with the payload, as a shell expects of a job
 	actFinish                         // write the verdict and end
 )
@@ -236,7 +235,6 @@ func (s state) breach(c settings) (state, []action) {
 	s.phase = stopping
 	return s, []action{
 		{kind: actSignalAll, sig: syscall.SIGTERM},
-		{kind: actWatchCeiling},
 		{kind: actThaw},
 		{kind: actArm, wait: c.grace},
 	}

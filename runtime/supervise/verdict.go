@@ -44,6 +44,8 @@ type Verdict struct {
 	Created time.Time  `json:"created"`
 	Started *time.Time `json:"started,omitempty"`
 	Ended   time.Time  `json:"ended"`
+
+	Terminal bool `json:"-"` // the payload had the terminal
 }
 
 // Memory is what the meter saw.

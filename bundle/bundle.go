@@ -1,0 +1,141 @@
+// Package bundle reads and checks a bundle: a directory with a config.json in
+// the form of the OCI runtime-spec.
+//
+// It reports everything that is wrong with a configuration at once, each
+// problem with the exact JSON path, what was found there and what is wanted.
+// mlrun has no namespaces, no cgroups and needs no root, so it honours a small
+// part of the spec only. A property of the spec that would change how the
+// program runs but which mlrun does not honour is refused by name, never
+// passed over: who asks for a limit must not run without it and not know.
+// [Options.IgnoreUnsupported] turns these, and only these, into warnings.
+// Properties which the spec does not know are ignored, as the spec demands.
+//
+// It does not apply anything, does not look at the host apart from the bundle
+// itself, and does not write: whether a program, user or working directory
+// exists turns out when it is used.
+//
+// It does not use encoding/json. Loading a configuration is on the path of
+// every start of a program, and building the decoder of encoding/json for
+// specs.Spec takes several times what all of this package does. The parser here
+// makes an index of the text, from which the properties that are present are
+// decoded by reflection, and problems quoted as they were written.
+package bundle
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"mlrun/rlimit"
+)
+
+// ConfigName is the name of the configuration in the directory of a bundle.
+const ConfigName = "config.json"
+
+// Annotations by which a bundle configures mlrun itself. Those that begin with
+// annotationPrefix and are not known here are refused.
+const (
+	annotationPrefix = "dev.mlrun."
+
+	// MemoryGraceAnnotation is the time between asking a program which is over
+	// its memory limit to end, and killing it, in the form of [ParseGrace].
+	MemoryGraceAnnotation = annotationPrefix + "memory.grace"
+)
+
+// Options change how a configuration is judged.
+type Options struct {
+	// IgnoreUnsupported turns properties which mlrun does not support into
+	// [Bundle.Warnings]. Values that are not valid stay errors.
+	IgnoreUnsupported bool
+}
+
+// Bundle is a configuration that has been found valid. It must not be changed.
+type Bundle struct {
+	// Dir is the absolute path of the bundle. Symbolic links are kept.
+	Dir string
+
+	// Raw is config.json as it was read, for [Parse].
+	Raw []byte
+
+	// Spec is all of the configuration that the spec knows, including what is
+	// unsupported and was ignored. Process is not nil, Process.Args not empty.
+	// Where it can not tell absent from zero, the fields below do.
+	Spec *specs.Spec
+
+	// UID and GID are process.user.uid and gid, or nil if they are absent,
+	// which means those of the caller. In Spec absent ones are 0: root.
+	UID, GID *uint32
+
+	// MemoryLimit is linux.resources.memory.limit in bytes, greater than 0, or
+	// -1 if it is absent or -1: unlimited.
+	MemoryLimit int64
+
+	// Settings are those of the annotations dev.mlrun.*.
+	Settings Settings
+
+	// Rlimits are process.rlimits, in their order, each type once. Whether the
+	// caller may set them is for [rlimit.Check] to say.
+	Rlimits []rlimit.Limit
+
+	// Warnings are the unsupported properties that were ignored, each to be
+	// shown by [Problem.Warning].
+	Warnings []Problem
+}
+
+// Settings are what a bundle sets of mlrun itself.
+type Settings struct {
+	MemoryGrace    time.Duration // from MemoryGraceAnnotation
+	MemoryGraceSet bool          // whether it is present
+}
+
+// Load reads and checks the bundle in dir, where "" is the working directory.
+// Errors of the file system wrap those of package syscall; all others are an
+// [*Error].
+func Load(dir string, o Options) (*Bundle, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, pathError(dir, err)
+	}
+	file := filepath.Join(dir, ConfigName)
+	data, err := readConfig(dir, file)
+	if err != nil {
+		return nil, err
+	}
+	return parse(data, abs, file, o, true)
+}
+
+// Parse is [Load] from the bytes of a config.json instead of a file: the copy
+// which mlrun keeps for the life of a container. dir is the absolute path of
+// the bundle, file a name for the data in errors. The directory is not looked
+// at and needs to exist no more, hence root.path is not resolved: Load has
+// done that. The bundle keeps data, which must not be changed any more.
+func Parse(data []byte, dir, file string, o Options) (*Bundle, error) {
+	return parse(data, dir, file, o, false)
+}
+
+// parse is Load and Parse. With resolve, root.path is checked to be the root
+// of the host.
+func parse(data []byte, dir, file string, o Options, resolve bool) (*Bundle, error) {
+	t, problem := parseObject(data)
+	if problem != nil {
+		return nil, &Error{File: file, Problems: []Problem{*problem}}
+	}
+	b := &Bundle{Dir: dir, Raw: data, Spec: new(specs.Spec), MemoryLimit: -1}
+	c := &checker{tree: t, bundle: b}
+	c.decode()
+	c.validate()
+	c.unsupported()
+	if resolve {
+		c.resolveRoot()
+	}
+	if o.IgnoreUnsupported {
+		b.Warnings = c.refused
+	} else {
+		c.invalid = append(c.invalid, c.refused...)
+	}
+	if len(c.invalid) > 0 {
+		return nil, &Error{File: file, Problems: c.invalid}
+	}
+	return b, nil
+}

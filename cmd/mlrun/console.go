@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// console is standard error, written by a goroutine of its own: a reader that stops reading, or closes its end, must neither
+// hold up the enforcement of a limit nor end mlrun. What does not fit into the queue is dropped.
+type console struct {
+	once  sync.Once
+	lines chan string
+	done  chan struct{}
+	quiet bool // warnings and notices are dropped, errors are not
+}
+
+const (
+	consoleQueue = 256
+	consoleFlush = 200 * time.Millisecond // how long the end waits for a slow reader
+)
+
+func (c *console) start() {
+	// Writing to a closed pipe on descriptor 2 ends a Go program by SIGPIPE unless that is asked for. Ignoring it instead would
+	// be inherited by the payload.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	c.lines, c.done = make(chan string, consoleQueue), make(chan struct{})
+	go func() {
+		defer close(c.done)
+		for line := range c.lines {
+			_, _ = unix.Write(2, []byte(line))
+		}
+	}()
+}
+
+func (c *console) printf(format string, args ...any) {
+	c.once.Do(c.start)
+	select {
+	case c.lines <- fmt.Sprintf(format, args...):
+	default:
+	}
+}
+
+// close writes out what is queued, for as long as somebody reads it. Nothing may be printed afterwards.
+func (c *console) close() {
+	if c.lines == nil {
+		return
+	}
+	close(c.lines)
+	select {
+	case <-c.done:
+	case <-time.After(consoleFlush):
+	}
+}
+
+// notice prints a line that is not an error.
+func (a *app) notice(format string, args ...any) {
+	if !a.console.quiet {
+		a.console.printf(a.name+": "+format+"\n", args...)
+	}
+}
+
+// logLine appends to the file of --log. That it cannot be written must not change what mlrun does.
+func (a *app) logLine(level, text string) {
+	if a.log == "" {
+		return
+	}
+	f, err := os.OpenFile(a.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NONBLOCK, 0o644)
+	if err != nil {
+		a.console.printf("%s: warning: --log: %v\n", a.name, err)
+		return
+	}
+	defer f.Close()
+	now := time.Now().Format(time.RFC3339)
+	if a.logFormat != "json" {
+		fmt.Fprintf(f, "time=%s level=%s msg=%q\n", now, level, text)
+		return
+	}
+	b, err := json.Marshal(struct {
+		Level string `json:"level"`
+		Msg   string `json:"msg"`
+		Time  string `json:"time"`
+	}{level, text, now})
+	if err == nil {
+		_, _ = f.Write(append(b, '\n'))
+	}
+}
+
+// logger shows what package runtime has to say.
+func (a *app) logger() *slog.Logger { return slog.New(logHandler{a}) }
+
+type logHandler struct{ a *app }
+
+func (logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (h logHandler) WithAttrs([]slog.Attr) slog.Handler         { return h }
+func (h logHandler) WithGroup(string) slog.Handler              { return h }
+
+func (h logHandler) Handle(_ context.Context, r slog.Record) error {
+	var b strings.Builder
+	b.WriteString(r.Message)
+	r.Attrs(func(at slog.Attr) bool {
+		fmt.Fprintf(&b, ", %s %v", at.Key, at.Value)
+		return true
+	})
+	level := strings.ToLower(r.Level.String())
+	if level == "warn" {
+		level = "warning"
+	}
+	h.a.notice("%s: %s", level, b.String())
+	h.a.logLine(level, b.String())
+	return nil
+}

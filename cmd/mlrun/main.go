@@ -1,0 +1,237 @@
+// Command mlrun runs programs as containers without cgroups and without root, with a memory limit that is enforced by metering
+// the whole process tree.
+//
+// Package main holds flags, texts and exit codes only; what they mean is in package runtime.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"mlrun/bundle"
+	"mlrun/runtime"
+	"mlrun/runtime/launch"
+	"mlrun/runtime/supervise"
+)
+
+// version is set by the linker for releases.
+var version = "0.1.0-dev"
+
+// The rules of everything that mlrun writes:
+//   - what was asked for goes to standard output, everything else to standard error, each line with the prefix "mlrun: "
+//   - lower case, no final full stop; an error is one line and says what, where and what to do
+//   - hints are added in hint, here, and nowhere else
+
+func main() {
+	inherited := inheritedFDs()
+	if err := launch.CloseOnExec(); err != nil && !errors.Is(err, launch.ErrUnsupported) {
+		fmt.Fprintln(os.Stderr, "mlrun:", err)
+		os.Exit(supervise.ExitFailure)
+	}
+	if len(os.Args) > 1 && os.Args[1] == runtime.SuperviseArg {
+		if err := runtime.Supervise(os.Args[2:]); err != nil {
+			os.Exit(supervise.ExitFailure)
+		}
+		return
+	}
+	os.Exit(run(os.Args, inherited))
+}
+
+// inheritedFDs counts the descriptors from 3 on that the caller left open without a gap. It must be called before anything
+// opens one.
+func inheritedFDs() int {
+	for n := 0; ; n++ {
+		if _, err := unix.FcntlInt(uintptr(3+n), unix.F_GETFD, 0); err != nil {
+			return n
+		}
+	}
+}
+
+// run carries out a command line and returns the exit code.
+func run(argv []string, inherited int) int {
+	a := &app{inherited: inherited, name: "mlrun"}
+	var root *cobra.Command
+	if filepath.Base(argv[0]) == "memlimit" {
+		a.name = "memlimit"
+		root = a.memlimitCmd()
+	} else {
+		root = a.rootCmd(argv[1:])
+	}
+	root.SetArgs(expandVerbose(argv[1:]))
+	err := root.Execute()
+	if err != nil {
+		a.report(err)
+	}
+	a.console.close()
+	if a.interrupted {
+		dieOfSIGINT(a.lent)
+	}
+	return a.code(err)
+}
+
+// app is one invocation: the global flags, and what it comes to.
+type app struct {
+	name      string
+	inherited int
+	console   console
+
+	root, log, logFormat string
+	debug                bool
+	rootless             string
+	systemdCgroup        bool
+	cgroupManager        string
+
+	exit        int  // of the payload
+	interrupted bool // the payload died of SIGINT, and so will mlrun
+	lent        bool // while it had the terminal
+}
+
+// rootCmd builds the command tree; for a known command only that one, since start-up time counts.
+func (a *app) rootCmd(args []string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mlrun",
+		Short: "run programs as containers with a memory limit, without cgroups and without root",
+		Long: `mlrun runs the process of a bundle (a directory with a config.json in the style of the OCI runtime-spec) without
+cgroups and without root. The memory limit is enforced by metering the whole process tree.
+
+EXIT STATUS
+  the payload's exit code, or
+    1  mlrun itself failed
+    2  the command line was wrong
+  126  the program was found and cannot be executed
+  127  the program was not found
+  137  a limit was exceeded (128 + SIGKILL); the reason is on standard error, and in the verdict (--report)
+128+N  the payload was ended by signal N`,
+		Version:           version,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.root, "root", "", "state directory (default "+runtime.DefaultRoot()+")")
+	f.StringVar(&a.log, "log", "", "also write errors and warnings to `FILE`")
+	f.StringVar(&a.logFormat, "log-format", "text", "form of --log: text or json")
+	f.BoolVar(&a.debug, "debug", false, "accepted for compatibility")
+	f.StringVar(&a.rootless, "rootless", "auto", "accepted for compatibility: mlrun needs no root")
+	f.BoolVar(&a.systemdCgroup, "systemd-cgroup", false, "accepted for compatibility: mlrun uses no cgroups")
+	f.StringVar(&a.cgroupManager, "cgroup-manager", "", "accepted for compatibility: mlrun uses no cgroups")
+	f.Lookup("rootless").NoOptDefVal = "true"
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.logFormat != "text" && a.logFormat != "json" {
+			return usagef("--log-format %q: want text or json", a.logFormat)
+		}
+		return nil
+	}
+	commands := []struct {
+		name string
+		make func() *cobra.Command
+	}{
+		{"run", a.runCmd}, {"limit", a.limitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
+		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
+	}
+	for _, c := range commands {
+		if len(args) > 0 && args[0] == c.name {
+			root.AddCommand(c.make())
+			return root
+		}
+	}
+	for _, c := range commands {
+		root.AddCommand(c.make())
+	}
+	return root
+}
+
+// usageError is a command line that is wrong.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exactArgs wants n positional arguments.
+func exactArgs(n int, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%s: %d arguments, want %s", cmd.Name(), len(args), names)
+		}
+		return nil
+	}
+}
+
+// reported is an error that was shown already.
+type reported struct{ error }
+
+// code is the exit code of the invocation.
+func (a *app) code(err error) int {
+	var (
+		usage  usageError
+		launch *runtime.LaunchError
+	)
+	switch {
+	case err == nil:
+		return a.exit
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
+		return supervise.ExitUsage
+	case a.exit != 0:
+		return a.exit
+	case errors.As(err, &launch) && a.name == "run":
+		return launch.ExitCode
+	}
+	return supervise.ExitFailure
+}
+
+// report shows an error: one line each.
+func (a *app) report(err error) {
+	var (
+		already reported
+		invalid *bundle.Error
+		joined  interface{ Unwrap() []error }
+	)
+	switch {
+	case errors.As(err, &already):
+		return
+	case errors.As(err, &invalid):
+		for _, p := range invalid.Problems {
+			a.fail(invalid.File + ": " + p.String())
+		}
+	case errors.As(err, &joined):
+		for _, e := range joined.Unwrap() {
+			a.report(e)
+		}
+	default:
+		a.fail(err.Error() + hint(err))
+	}
+}
+
+// fail writes an error to standard error and to the log.
+func (a *app) fail(text string) {
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", " ")
+	a.console.printf("%s: %s\n", a.name, text)
+	a.logLine("error", text)
+}
+
+// hint is what to do about an error, when that is not obvious from it.
+func hint(err error) string {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
+		return "; see mlrun --help"
+	case errors.Is(err, runtime.ErrExist):
+		return "; mlrun delete removes it, or choose another id"
+	case errors.Is(err, runtime.ErrNotExist):
+		return "; mlrun list shows those that do"
+	}
+	return ""
+}
+
+// open opens the state directory.
+func (a *app) open() (*runtime.Runtime, error) {
+	return runtime.New(runtime.Options{Root: a.root, Log: a.logger()})
+}

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"mlrun/bundle"
+	"mlrun/runtime"
+	"mlrun/runtime/supervise"
+)
+
+// createFlags are the flags of run and create.
+type createFlags struct {
+	bundle, id, memory, grace, pidFile, report string
+	preserveFDs                                int
+	ignoreUnsupported                          bool
+}
+
+func (c *createFlags) add(f *pflag.FlagSet) {
+	f.StringVarP(&c.bundle, "bundle", "b", "", "the bundle's `DIR`ectory; the argument is the id then")
+	f.StringVar(&c.id, "id", "", "id of the container; the argument is the bundle then")
+	f.StringVar(&c.memory, "memory", "", "memory limit in place of the bundle's: an integer with G, M, K, B or nothing (`SIZE`)")
+	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
+	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
+	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
+	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the payload")
+	f.BoolVar(&c.ignoreUnsupported, "ignore-unsupported", false, "warn about properties that are not supported instead of refusing them")
+}
+
+// resolve finds out which argument is what: an argument that names a directory with a config.json is the bundle.
+func (c *createFlags) resolve(args []string) (dir, id string, err error) {
+	dir, id = c.bundle, c.id
+	if len(args) > 1 {
+		return "", "", usagef("%d arguments: want one bundle, or --bundle DIR and one id", len(args))
+	}
+	if len(args) == 0 {
+		if dir == "" {
+			dir = "."
+		}
+		return dir, id, nil
+	}
+	arg := args[0]
+	switch {
+	case dir != "" && id != "":
+		return "", "", usagef("%q: --bundle and --id say it all", arg)
+	case dir != "":
+		return dir, arg, nil
+	case id != "":
+		return arg, id, nil
+	}
+	if _, err := os.Stat(filepath.Join(arg, "config.json")); err == nil || strings.Contains(arg, "/") {
+		return arg, "", nil
+	}
+	if info, err := os.Stat(arg); err == nil && info.IsDir() {
+		return arg, "", nil
+	}
+	if _, err := os.Stat("config.json"); err == nil {
+		return ".", arg, nil
+	}
+	return arg, "", nil
+}
+
+// options turns the flags into options of package runtime.
+func (a *app) options(c *createFlags, args []string) (o runtime.CreateOptions, err error) {
+	dir, id, err := c.resolve(args)
+	if err != nil {
+		return o, err
+	}
+	if c.memory != "" {
+		if o.Memory, err = bundle.ParseSize(c.memory); err != nil {
+			return o, usagef("--memory: %v", err)
+		}
+	}
+	if c.grace != "" {
+		d, err := bundle.ParseGrace(c.grace)
+		if err != nil {
+			return o, usagef("--grace: %v", err)
+		}
+		o.Grace = &d
+	}
+	if c.preserveFDs < 0 || c.preserveFDs > a.inherited {
+		return o, usagef("--preserve-fds %d: only %d descriptors from 3 on are open", c.preserveFDs, a.inherited)
+	}
+	o.ID, o.PIDFile, o.Report, o.PreserveFDs = id, c.pidFile, c.report, c.preserveFDs
+	o.Bundle, err = a.load(dir, c.ignoreUnsupported)
+	return o, err
+}
+
+// load reads a bundle and shows its warnings.
+func (a *app) load(dir string, ignoreUnsupported bool) (*bundle.Bundle, error) {
+	b, err := bundle.Load(dir, bundle.Options{IgnoreUnsupported: ignoreUnsupported})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range b.Warnings {
+		a.notice("warning: %s: %s", filepath.Join(dir, "config.json"), w.Warning())
+		a.logLine("warning", w.Warning())
+	}
+	return b, nil
+}
+
+func (a *app) runCmd() *cobra.Command {
+	var (
+		c      createFlags
+		detach bool
+		keep   bool
+		v      verbose
+	)
+	cmd := &cobra.Command{
+		Use:   "run [flags] BUNDLE",
+		Short: "create and start a container, and wait for its end",
+		Long: `run creates a container from a bundle, starts it, and waits until nothing of it is left.
+
+  mlrun run BUNDLE             the id is generated
+  mlrun run --id ID BUNDLE
+  mlrun run --bundle DIR ID    the form of other OCI runtimes
+
+With --detach it returns when the program runs; mlrun state, kill and delete do the rest.
+
+EXIT STATUS
+  as for mlrun; with --detach 0 when the program was started`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("memory") && c.memory == "" {
+				return usagef(`--memory: "" is no size`)
+			}
+			o, err := a.options(&c, args)
+			if err != nil {
+				return err
+			}
+			if detach {
+				return a.runDetached(o)
+			}
+			every, err := v.every()
+			if err != nil {
+				return err
+			}
+			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, Foreground: true, ProgressEvery: every}, nil)
+		},
+	}
+	f := cmd.Flags()
+	c.add(f)
+	v.add(f)
+	f.BoolVarP(&detach, "detach", "d", false, "return when the program runs")
+	f.BoolVar(&keep, "keep", false, "keep the state of the finished container until mlrun delete")
+	f.BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
+	return cmd
+}
+
+// runDetached creates and starts.
+func (a *app) runDetached(o runtime.CreateOptions) error {
+	rt, err := a.open()
+	if err != nil {
+		return err
+	}
+	if o.ID == "" {
+		if o.ID, err = runtime.GenerateID(o.Bundle.Dir); err != nil {
+			return err
+		}
+	}
+	if o.Report == "-" {
+		return usagef("--report -: a detached container has no standard output to write to; name a file")
+	}
+	if err := rt.Create(o); err != nil {
+		return a.launchFailed(err)
+	}
+	if err := rt.Start(o.ID); err != nil {
+		if e := rt.Delete(o.ID, true); e != nil {
+			err = errors.Join(err, e)
+		}
+		return a.launchFailed(err)
+	}
+	fmt.Println(o.ID)
+	return nil
+}
+
+// launchFailed takes the exit code from an error of a supervisor.
+func (a *app) launchFailed(err error) error {
+	var le *runtime.LaunchError
+	if errors.As(err, &le) {
+		a.exit = le.ExitCode
+	}
+	return err
+}
+
+// foreground runs a container in this process and hands its verdict to after, which may be nil.
+func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) error {
+	rt, err := a.open()
+	if err != nil {
+		return err
+	}
+	if o.ProgressEvery > 0 {
+		limit := o.Bundle.MemoryLimit
+		if o.Memory != 0 {
+			limit = o.Memory
+		}
+		o.Progress = func(s runtime.Snapshot) { a.progress(s, limit) }
+	}
+	v, err := rt.Run(o)
+	if v == nil {
+		return err
+	}
+	a.exit = v.ExitCode
+	a.explain(v)
+	if after != nil {
+		after(v)
+	}
+	a.interrupted = v.Signal == "SIGINT" && v.Reason != supervise.ReasonMemory
+	a.lent = v.Terminal
+	if o.Report != "" {
+		if e := runtime.WriteReport(o.Report, v); e != nil {
+			err = errors.Join(err, e)
+			if a.exit == 0 {
+				a.exit = supervise.ExitFailure
+			}
+		}
+	}
+	return err
+}
+
+func (a *app) progress(s runtime.Snapshot, limit int64) {
+	of, about := "", ""
+	if limit > 0 {
+		of = " of " + size(limit)
+	}
+	if !s.Exact {
+		about = "at most "
+	}
+	a.notice("memory %s%s%s, %s", about, size(s.Current), of, processes(s.Processes))
+}
+
+// explain says why a run ended, unless it just ended.
+func (a *app) explain(v *runtime.Verdict) {
+	m := v.Memory
+	if v.Reason == supervise.ReasonMemory {
+		a.notice("memory limit exceeded: %s of %s; ended with exit code %d", size(m.AtBreach), size(m.Limit), v.ExitCode)
+		for i, p := range v.Top {
+			if i == 3 {
+				break
+			}
+			a.notice("  process %d: %s, %s", p.PID, size(p.Memory), shorten(p.Command))
+		}
+	}
+	if m.MissedSpike > 0 {
+		a.notice("warning: a process was as large as %s between two samples, over the limit of %s", size(m.MissedSpike), size(m.Limit))
+	}
+	for _, d := range v.Denied {
+		a.notice("warning: process %d could not be ended: it has other credentials", d.PID)
+	}
+}
+
+// shorten makes a command line fit into a line.
+func shorten(s string) string {
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+	if len(s) > 60 {
+		return s[:57] + "..."
+	}
+	return s
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return strconv.Itoa(n) + " processes"
+}
+
+// size writes bytes with a binary unit.
+func size(n int64) string {
+	for _, u := range []struct {
+		name string
+		size int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.size {
+			s := strconv.FormatFloat(float64(n)/float64(u.size), 'f', 1, 64)
+			return strings.TrimSuffix(s, ".0") + " " + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10) + " B"
+}
+
+// verbose is -v[N], --verbose[=N].
+type verbose struct{ value string }
+
+func (v *verbose) add(f *pflag.FlagSet) {
+	f.StringVar(&v.value, "verbose", "", "print memory and process count every `N` seconds; -v[N] for short")
+	f.Lookup("verbose").NoOptDefVal = "5"
+}
+
+func (v *verbose) every() (time.Duration, error) {
+	if v.value == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(v.value, 64)
+	if err != nil || !(n >= 0.1 && n <= 86400) {
+		return 0, usagef("--verbose %q: want seconds from 0.1 to 86400", v.value)
+	}
+	return time.Duration(n * float64(time.Second)), nil
+}
+
+// expandVerbose rewrites -v and -vN, whose value is optional and attached, to the long form, up to the first "--".
+func expandVerbose(args []string) []string {
+	out := make([]string, 0, len(args))
+	for i, arg := range args {
+		if arg == "--" {
+			return append(out, args[i:]...)
+		}
+		switch rest, ok := strings.CutPrefix(arg, "-v"); {
+		case arg == "-v":
+			arg = "--verbose"
+		case ok && rest != "" && (rest[0] >= '0' && rest[0] <= '9' || rest[0] == '.'):
+			arg = "--verbose=" + rest
+		}
+		out = append(out, arg)
+	}
+	return out
+}
+
+// dieOfSIGINT ends mlrun the way the payload ended, so that a shell loop around it ends too. When the payload had the terminal,
+// only its group got the Ctrl-C: the rest of the job gets it now.
+func dieOfSIGINT(lent bool) {
+	signal.Reset(unix.SIGINT)
+	target := os.Getpid()
+	if lent {
+		target = 0
+	}
+	if unix.Kill(target, unix.SIGINT) == nil {
+		time.Sleep(time.Second) // not reached, unless it is ignored
+	}
+}

@@ -1,0 +1,113 @@
+// Package rlimit knows the resource limits of the platform it is built for:
+// their names as the OCI runtime-spec and getrlimit(2) write them, the numbers
+// the system calls take, what each one counts and what it is counted for.
+//
+// It reads limits and judges them before they are set; it sets none. Setting
+// is left to the code that starts a process, because a limit must be set in
+// that process and at the right moment: the Go runtime itself reacts to
+// changes of RLIMIT_NOFILE, and RLIMIT_AS or RLIMIT_NPROC set too early break
+// the starter instead of the program.
+//
+// The numbers behind the names are taken from golang.org/x/sys/unix, because
+// they differ: between Linux and darwin for four of the names, and between the
+// architectures of Linux (mips numbers five of them otherwise, sparc two).
+package rlimit
+
+import (
+	"errors"
+	"strconv"
+)
+
+// Scope says what the use of a resource is summed up over.
+type Scope uint8
+
+const (
+	// Process: each process has its own count. A child inherits the limit,
+	// not the use, so a tree of processes can use a multiple of the limit.
+	Process Scope = iota
+	// User: the count is that of the real user ID, over all of its processes,
+	// including those that were not started by mlrun; the limit which is
+	// compared with it is that of the process that asks for more.
+	User
+)
+
+// String returns "process" or "real user".
+func (s Scope) String() string {
+	if s == User {
+		return "real user"
+	}
+	return "process"
+}
+
+// Type is one kind of resource limit.
+type Type struct {
+	Name     string // as in config.json and getrlimit(2): "RLIMIT_NOFILE"
+	Resource int    // what getrlimit, setrlimit and prlimit take
+	Unit     string // bytes, seconds, microseconds, processes, files, signals, priority or locks
+	Scope    Scope
+}
+
+// Limit is a value for one kind of resource. The soft limit is enforced, the
+// hard limit bounds what the soft one may be raised to. Both are in units of
+// Type.Unit, or [Infinity].
+type Limit struct {
+	Type
+	Soft, Hard uint64
+}
+
+// Lookup returns the type with exactly this name, which is written in capitals
+// with its prefix: "RLIMIT_CORE". It knows only what the platform has.
+func Lookup(name string) (Type, bool) {
+	for i := range types {
+		if types[i].Name == name {
+			return types[i], true
+		}
+	}
+	return Type{}, false
+}
+
+// Names returns the names of all types of the platform, sorted.
+func Names() []string {
+	names := make([]string, len(types))
+	for i := range types {
+		names[i] = types[i].Name
+	}
+	return names
+}
+
+// Check tells whether a process whose hard limit of this type is curHard may
+// set l. privileged is whether it may raise hard limits, which is what
+// CAP_SYS_RESOURCE in the initial user namespace allows on Linux, and being
+// the superuser elsewhere. The error is one line that says what was asked for,
+// what is allowed and what to do.
+//
+// A kernel can refuse what passes here: RLIMIT_NOFILE above the sysctl
+// fs.nr_open is refused by Linux even to the superuser.
+func Check(l Limit, curHard uint64, privileged bool) error {
+	switch {
+	case l.Soft > l.Hard:
+		return errors.New(l.Name + ": soft limit " + l.amount(l.Soft) + " is above hard limit " +
+			l.amount(l.Hard) + ": lower soft or raise hard")
+	case l.Hard > curHard && !privileged:
+		return errors.New(l.Name + ": hard limit " + l.amount(l.Hard) + " is above the " +
+			l.amount(curHard) + " of the caller, which takes privilege (CAP_SYS_RESOURCE): ask for at most " +
+			number(curHard) + ", or run as root")
+	}
+	return nil
+}
+
+// amount returns v with its unit.
+func (t Type) amount(v uint64) string {
+	if v >= Infinity {
+		return number(v)
+	}
+	return number(v) + " (" + t.Unit + ")"
+}
+
+// number returns v in decimal, or "unlimited".
+func number(v uint64) string {
+	if v >= Infinity {
+		return "unlimited"
+	}
+	return strconv.FormatUint(v, 10)
+}

@@ -1,0 +1,255 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mlrun/bundle"
+	"mlrun/proc"
+	"mlrun/runtime/launch"
+	"mlrun/runtime/store"
+	"mlrun/runtime/supervise"
+)
+
+// handshake is what a supervisor tells Create, as JSON on a pipe.
+type handshake struct {
+	Error    string `json:"error,omitempty"`
+	ExitCode int    `json:"exitCode,omitempty"`
+}
+
+// LaunchError is a container that could not be created or started by its supervisor.
+type LaunchError struct {
+	Message  string
+	ExitCode int // what Run would have made of it: 126, 127 or 1
+}
+
+func (e *LaunchError) Error() string { return e.Message }
+
+// Create makes a container whose payload waits for Start, and returns when its create hooks have run. The payload inherits the
+// descriptors 0 to 2 of the calling process.
+func (r *Runtime) Create(o CreateOptions) error {
+	if err := r.prepare(&o); err != nil {
+		return err
+	}
+	for _, path := range []*string{&o.PIDFile, &o.Report} {
+		if *path != "" {
+			abs, err := filepath.Abs(*path)
+			if err != nil {
+				return err
+			}
+			*path = abs
+		}
+	}
+	dir, err := r.store.Create(o.ID)
+	if err != nil {
+		return err
+	}
+	rec := o.record()
+	if err = dir.WriteFile(configFile, o.Bundle.Raw); err == nil {
+		err = dir.Write(rec)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("state directory: %w", err), dir.Remove())
+	}
+	if err := r.startSupervisor(&o); err != nil {
+		return errors.Join(err, dir.Remove())
+	}
+	if err := reload(dir, rec); err != nil {
+		return err
+	}
+	if o.PIDFile == "" || rec.Payload == nil {
+		return nil
+	}
+	if err := store.WriteFile(o.PIDFile, []byte(strconv.Itoa(rec.Payload.PID)), 0o644); err != nil {
+		return errors.Join(fmt.Errorf("pid file: %w", err), r.Delete(o.ID, true))
+	}
+	return nil
+}
+
+func reload(d *store.Dir, rec *record) error {
+	*rec = record{}
+	return d.Read(rec)
+}
+
+// SuperviseArg is the first argument of the program that Create starts; the program hands the others to Supervise.
+const SuperviseArg = "supervise"
+
+// startSupervisor starts the supervisor and waits for its word.
+func (r *Runtime) startSupervisor(o *CreateOptions) error {
+	rd, wr, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	files := []*os.File{os.Stdin, os.Stdout, os.Stderr}
+	for fd := 3; fd < 3+o.PreserveFDs; fd++ {
+		files = append(files, os.NewFile(uintptr(fd), "preserved"))
+	}
+	files = append(files, wr)
+	p, err := os.StartProcess(r.self, []string{"mlrun", SuperviseArg, r.store.Root(), o.ID, strconv.Itoa(o.PreserveFDs)}, &os.ProcAttr{
+		Dir: "/", Env: os.Environ(), Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	wr.Close()
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	b, err := io.ReadAll(rd)
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	var h handshake
+	if json.Unmarshal(b, &h) != nil {
+		st, _ := p.Wait()
+		return fmt.Errorf("supervisor of %s ended before the container was created: %v", o.ID, st)
+	}
+	if h.Error != "" {
+		_, _ = p.Wait()
+		return &LaunchError{Message: h.Error, ExitCode: h.ExitCode}
+	}
+	return p.Release()
+}
+
+// Supervise is the life of a supervisor that Create started: args are the arguments after SuperviseArg.
+func Supervise(args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("supervise: is started by mlrun create, and by nobody else")
+	}
+	preserve, err := strconv.Atoi(args[2])
+	if err != nil {
+		return fmt.Errorf("supervise: %w", err)
+	}
+	if err := errors.Join(launch.CloseOnExec(), launch.BecomeSubreaper()); err != nil {
+		return err
+	}
+	pipe := os.NewFile(uintptr(3+preserve), "handshake")
+	s, err := adoptSession(args[0], args[1], preserve)
+	if err != nil {
+		tell(pipe, &handshake{Error: err.Error(), ExitCode: supervise.ExitFailure})
+		return err
+	}
+	return s.supervise(pipe)
+}
+
+// tell sends a handshake. Nobody may be there to read it any more.
+func tell(pipe *os.File, h *handshake) {
+	b, _ := json.Marshal(h)
+	_, _ = pipe.Write(b)
+	pipe.Close()
+}
+
+// adoptSession reads back what Create has stored.
+func adoptSession(root, id string, preserve int) (*session, error) {
+	rt, err := New(Options{Root: root})
+	if err != nil {
+		return nil, err
+	}
+	dir, err := rt.store.Get(id)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := stored(dir, rec)
+	if err != nil {
+		return nil, err
+	}
+	rec.Supervisor = proc.Self()
+	s := &session{rt: rt, dir: dir, rec: rec, opts: &CreateOptions{ID: id, Bundle: b, PreserveFDs: preserve, Report: rec.Report}}
+	if err := s.save(); err != nil {
+		return nil, err
+	}
+	return s, s.listen()
+}
+
+// stored is the bundle as of create.
+func stored(dir *store.Dir, rec *record) (*bundle.Bundle, error) {
+	raw, err := os.ReadFile(dir.Path(configFile))
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Parse(raw, rec.Bundle, dir.Path(configFile), bundle.Options{IgnoreUnsupported: true})
+}
+
+func (s *session) supervise(pipe *os.File) error {
+	cfg := s.config()
+	ready := false
+	created := cfg.Created
+	cfg.Created = func(id proc.ID) error {
+		s.letGo()
+		return created(id)
+	}
+	cfg.Ready = func() {
+		ready = true
+		tell(pipe, &handshake{})
+	}
+	v, err := supervise.Run(cfg)
+	if !ready {
+		// The container never came to be: nothing of it stays.
+		err = errors.Join(err, s.end(v, false))
+		if err == nil {
+			err = fmt.Errorf("%s: ended while it was created: %s", s.rec.ID, v.Reason)
+		}
+		tell(pipe, &handshake{Error: err.Error(), ExitCode: v.ExitCode})
+		return err
+	}
+	if s.opts.Report != "" {
+		if err := WriteReport(s.opts.Report, v); err != nil {
+			v.Error = err.Error()
+		}
+	}
+	return s.end(v, true)
+}
+
+// letGo gives up what the payload has inherited: whoever reads from it must see its end when the payload is gone.
+func (s *session) letGo() {
+	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+		for fd := 0; fd < 3; fd++ {
+			_ = unix.Dup3(int(null.Fd()), fd, 0)
+		}
+		null.Close()
+	}
+	for fd := 3; fd < 3+s.opts.PreserveFDs; fd++ {
+		unix.Close(fd)
+	}
+}
+
+// WriteReport writes a verdict to a file, atomically; "-" is the standard output.
+func WriteReport(path string, v *Verdict) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	if path == "-" {
+		_, err = os.Stdout.Write(b)
+	} else if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
+		err = writeTo(path, b) // a device, a pipe, /dev/fd/3
+	} else {
+		err = store.WriteFile(path, b, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}
+
+func writeTo(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_ = f.SetWriteDeadline(time.Now().Add(time.Second))
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,255 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"mlrun/proc"
+	"mlrun/runtime/store"
+	"mlrun/runtime/supervise"
+)
+
+const (
+	statsWait   = time.Second      // how long State waits for an answer of the supervisor
+	controlWait = 10 * time.Second // how long a request may take; after it Delete kills the supervisor
+)
+
+func (r *Runtime) find(id string) (*store.Dir, *record, error) {
+	d, err := r.store.Get(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	rec, err := load(d)
+	return d, rec, err
+}
+
+// Start makes a created container execute its program, and returns when it does and the poststart hooks have run.
+func (r *Runtime) Start(id string) error {
+	d, rec, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	if status, _ := rec.status(); status != specs.StateCreated {
+		return fmt.Errorf("%s: %w: it is %s", id, ErrNotCreated, status)
+	}
+	_, err = call(d, supervise.Request{Op: supervise.OpStart}, 0)
+	if errors.Is(err, errNoSupervisor) {
+		err = ErrNotRunning
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", id, err)
+	}
+	return nil
+}
+
+// Kill sends a signal to the payload, or with all to every process of the container.
+func (r *Runtime) Kill(id string, sig syscall.Signal, all bool) error {
+	d, rec, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	status, _ := rec.status()
+	if status != specs.StateCreated && status != specs.StateRunning {
+		return fmt.Errorf("%s: %w: it is %s", id, ErrNotRunning, status)
+	}
+	_, err = call(d, supervise.Request{Op: supervise.OpKill, Signal: sig, All: all}, controlWait)
+	if errors.Is(err, errNoSupervisor) {
+		err = ErrNotRunning // and the reaper is ending what is left
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", id, err)
+	}
+	return nil
+}
+
+// State tells the state of a container.
+func (r *Runtime) State(id string) (*State, error) {
+	d, rec, err := r.find(id)
+	if err != nil {
+		return nil, err
+	}
+	status, live := rec.status()
+	s := rec.state(status)
+	if live {
+		s.MLRun.Supervisor = rec.Supervisor.PID
+	}
+	if status == specs.StateStopped {
+		if rec.Verdict != nil || !live {
+			s.finished(rec)
+		}
+		return s, nil
+	}
+	if status == specs.StateCreating || !live {
+		return s, nil
+	}
+	sn, err := call(d, supervise.Request{Op: supervise.OpStats}, statsWait)
+	if err == nil {
+		m := rec.memory()
+		m.Current, m.Exact, m.Peak = sn.Current, sn.Exact, sn.Peak
+		s.MLRun.Memory, s.MLRun.Processes = m, sn.Processes
+		return s, nil
+	}
+	// It may have ended while it was asked.
+	if again, err := load(d); err == nil && again.Verdict != nil {
+		s = again.state(specs.StateStopped)
+		s.finished(again)
+	}
+	return s, nil
+}
+
+// List tells the states of all containers, without their current memory. One whose state cannot be used is listed with the
+// problem.
+func (r *Runtime) List() ([]*State, error) {
+	ids, err := r.store.List()
+	if err != nil {
+		return nil, err
+	}
+	states := make([]*State, 0, len(ids))
+	for _, id := range ids {
+		_, rec, err := r.find(id)
+		switch {
+		case errors.Is(err, ErrNotExist):
+			continue // deleted meanwhile
+		case err != nil:
+			s := (&record{ID: id}).state(specs.StateStopped)
+			s.MLRun.Problem = err.Error()
+			states = append(states, s)
+			continue
+		}
+		status, live := rec.status()
+		s := rec.state(status)
+		if live {
+			s.MLRun.Supervisor = rec.Supervisor.PID
+		}
+		if status == specs.StateStopped && (rec.Verdict != nil || !live) {
+			s.finished(rec)
+		}
+		states = append(states, s)
+	}
+	return states, nil
+}
+
+// Delete removes a container that is created or stopped, and with force any. Nothing of it is left when it returns. With
+// force, a container that does not exist is no error.
+func (r *Runtime) Delete(id string, force bool) error {
+	err := r.delete(id, force)
+	if force && errors.Is(err, ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (r *Runtime) delete(id string, force bool) error {
+	d, err := r.store.Get(id)
+	if err != nil {
+		return err
+	}
+	unlock, err := d.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if d, err = r.store.Get(id); err != nil { // removed while this one waited
+		return err
+	}
+	rec, err := load(d)
+	if err != nil {
+		if !force {
+			return err
+		}
+		return d.Remove()
+	}
+	status, _ := rec.status()
+	if (status == specs.StateRunning || status == specs.StateCreating) && !force {
+		return fmt.Errorf("%s: %w: it is %s; mlrun kill ends it, mlrun delete --force does both", id, ErrNotStopped, status)
+	}
+	if err := r.destroy(d, rec); err != nil {
+		return err
+	}
+	b, err := stored(d, rec)
+	if err := d.Remove(); err != nil {
+		return err
+	}
+	if err == nil && b.Spec.Hooks != nil {
+		r.poststop(b.Spec.Hooks.Poststop, rec)
+	}
+	return nil
+}
+
+// destroy ends the supervisor and everything below it, and waits until both are gone.
+func (r *Runtime) destroy(d *store.Dir, rec *record) error {
+	for {
+		id := rec.Supervisor
+		if id.PID == 0 {
+			id = rec.Creator // it has not come to starting a supervisor; after it ends there may be one
+		}
+		h, err := proc.OpenID(proc.Root, id)
+		if id.PID == 0 || id.PID == os.Getpid() || errors.Is(err, proc.ErrGone) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		err = r.end(d, h)
+		h.Close()
+		if err != nil {
+			return err
+		}
+		if rec, err = load(d); err != nil {
+			return err
+		}
+	}
+	if rec.Payload == nil {
+		return nil
+	}
+	// The supervisor is gone; its reaper ends the payload, if it has not yet.
+	h, err := proc.OpenID(proc.Root, *rec.Payload)
+	if err != nil {
+		return nil
+	}
+	defer h.Close()
+	_ = h.Signal(unix.SIGKILL)
+	if !wait(h, controlWait) {
+		return fmt.Errorf("%s: process %d does not end", rec.ID, rec.Payload.PID)
+	}
+	return nil
+}
+
+// end asks a supervisor to destroy its container, and kills it when it does not: its reaper does the rest.
+func (r *Runtime) end(d *store.Dir, h *proc.Handle) error {
+	_, _ = call(d, supervise.Request{Op: supervise.OpDestroy}, controlWait)
+	if wait(h, controlWait) {
+		return nil
+	}
+	if err := h.Signal(unix.SIGKILL); err != nil && !errors.Is(err, proc.ErrGone) {
+		return fmt.Errorf("%s: supervisor %d: %w", d.ID, h.PID, err)
+	}
+	if !wait(h, controlWait) {
+		return fmt.Errorf("%s: supervisor %d does not end", d.ID, h.PID)
+	}
+	return nil
+}
+
+// wait waits until a process has ended.
+func wait(h *proc.Handle, limit time.Duration) bool {
+	end := time.Now().Add(limit)
+	for proc.Root.Alive(h.ID) {
+		left := time.Until(end)
+		if left <= 0 {
+			return false
+		}
+		if h.FD() < 0 {
+			time.Sleep(min(left, 5*time.Millisecond)) // no pidfd before Linux 5.3
+			continue
+		}
+		fds := []unix.PollFd{{Fd: int32(h.FD()), Events: unix.POLLIN}}
+		_, _ = unix.Poll(fds, int(left/time.Millisecond)+1)
+	}
+	return true
+}

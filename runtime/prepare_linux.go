@@ -1,0 +1,130 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mlrun/bundle"
+	"mlrun/rlimit"
+	"mlrun/runtime/launch"
+)
+
+// defaultPath is where programs are looked up when process.env has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Check finds out whether this process, with its user and its limits, can run the bundle. The error is a *bundle.Error.
+func Check(b *bundle.Bundle) error {
+	var p []bundle.Problem
+	p = append(p, checkUser(b)...)
+	privileged := has(unix.CAP_SYS_RESOURCE)
+	for i, l := range b.Rlimits {
+		_, hard, err := rlimit.Get(l.Type)
+		if err == nil {
+			err = rlimit.Check(l, hard, privileged)
+		}
+		if err != nil {
+			p = append(p, bundle.Problem{Path: "process.rlimits[" + strconv.Itoa(i) + "]", Want: err.Error()})
+		}
+	}
+	if adj := b.Spec.Process.OOMScoreAdj; adj != nil && !privileged {
+		if now, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+			if n, err := strconv.Atoi(strings.TrimSpace(string(now))); err == nil && *adj < n {
+				p = append(p, bundle.Problem{Path: "process.oomScoreAdj", Found: strconv.Itoa(*adj),
+					Want: "at least " + strconv.Itoa(n) + ", what this process has: lowering it needs CAP_SYS_RESOURCE"})
+			}
+		}
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	return &bundle.Error{File: filepath.Join(b.Dir, "config.json"), Problems: p}
+}
+
+// checkUser refuses users and groups that only root can become.
+func checkUser(b *bundle.Bundle) (p []bundle.Problem) {
+	refuse := func(path string, found uint32, want int) {
+		p = append(p, bundle.Problem{Path: path, Found: strconv.Itoa(int(found)),
+			Want: strconv.Itoa(want) + ", the caller's: only root can run a process as somebody else"})
+	}
+	if b.UID != nil && int(*b.UID) != os.Getuid() && !has(unix.CAP_SETUID) {
+		refuse("process.user.uid", *b.UID, os.Getuid())
+	}
+	if b.GID != nil && int(*b.GID) != os.Getgid() && !has(unix.CAP_SETGID) {
+		refuse("process.user.gid", *b.GID, os.Getgid())
+	}
+	if len(b.Spec.Process.User.AdditionalGids) == 0 || has(unix.CAP_SETGID) {
+		return p
+	}
+	groups, _ := os.Getgroups()
+	for i, gid := range b.Spec.Process.User.AdditionalGids {
+		if !slices.Contains(groups, int(gid)) && int(gid) != os.Getgid() {
+			p = append(p, bundle.Problem{Path: "process.user.additionalGids[" + strconv.Itoa(i) + "]", Found: strconv.Itoa(int(gid)),
+				Want: "a group that the caller is in: only root can add others"})
+		}
+	}
+	return p
+}
+
+// has tells whether this process has a capability in effect.
+func has(capability uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&hdr, &data[0]) != nil {
+		return os.Geteuid() == 0
+	}
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// launchConfig is what is applied between fork and exec.
+func (o *CreateOptions) launchConfig() launch.Config {
+	p := o.Bundle.Spec.Process
+	c := launch.Config{
+		Args: p.Args, Env: bundle.Dedup(p.Env), Path: defaultPath, Dir: p.Cwd,
+		OOMScoreAdj: p.OOMScoreAdj, Umask: p.User.Umask, NoNewPrivileges: p.NoNewPrivileges,
+		PreserveFDs: o.PreserveFDs,
+	}
+	for _, v := range c.Env {
+		if path, ok := strings.CutPrefix(v, "PATH="); ok {
+			c.Path = path
+		}
+	}
+	for _, l := range o.Bundle.Rlimits {
+		c.Rlimits = append(c.Rlimits, launch.Rlimit{Name: l.Type.Name, Resource: l.Type.Resource, Soft: l.Soft, Hard: l.Hard})
+	}
+	c.UID, c.GID = uint32(os.Getuid()), uint32(os.Getgid())
+	if b := o.Bundle; b.UID != nil && *b.UID != c.UID || b.GID != nil && *b.GID != c.GID {
+		c.SetUser = true
+		if b.UID != nil {
+			c.UID = *b.UID
+		}
+		if b.GID != nil {
+			c.GID = *b.GID
+		}
+	}
+	c.Groups = p.User.AdditionalGids
+	c.SetGroups = len(c.Groups) > 0 && has(unix.CAP_SETGID)
+	return c
+}
+
+// checkFDs refuses to preserve descriptors that are not open.
+func checkFDs(n int) error {
+	for fd := 3; fd < 3+n; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return &bundle.Error{File: "--preserve-fds", Problems: []bundle.Problem{{Path: strconv.Itoa(n),
+				Want: "descriptors 3 to " + strconv.Itoa(2+n) + " to be open: " + strconv.Itoa(fd) + " is not"}}}
+		}
+	}
+	return nil
+}
+
+func random() (uint32, error) {
+	var b [4]byte
+	_, err := unix.Getrandom(b[:], 0)
+	return binary.NativeEndian.Uint32(b[:]), err
+}

@@ -1,0 +1,194 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	goruntime "runtime"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"mlrun/limit"
+	"mlrun/proc"
+	"mlrun/runtime/launch"
+	"mlrun/runtime/store"
+	"mlrun/runtime/supervise"
+)
+
+// Run creates and starts a container, supervises it in this process until nothing of it is left, and removes its state unless
+// Keep is set. An error with a verdict means that the program was not executed or that a hook failed; without a verdict, that
+// nothing was started.
+func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
+	if err := r.prepare(&o.CreateOptions); err != nil {
+		return nil, err
+	}
+	rec := o.record()
+	rec.Supervisor = rec.Creator
+	s := &session{rt: r, opts: &o.CreateOptions, rec: rec}
+	if !o.NoState {
+		dir, err := r.store.Create(o.ID)
+		if err != nil {
+			return nil, err
+		}
+		s.dir = dir
+		if err := s.listen(); err != nil {
+			return nil, errors.Join(err, dir.Remove())
+		}
+	}
+	cfg := s.config()
+	cfg.Foreground, cfg.AutoStart = o.Foreground, true
+	cfg.Progress, cfg.ProgressEvery = o.Progress, o.ProgressEvery
+	v, err := supervise.Run(cfg)
+	return v, errors.Join(err, s.end(v, o.Keep))
+}
+
+// prepare checks the options and makes this process fit to be a supervisor's.
+func (r *Runtime) prepare(o *CreateOptions) error {
+	if o.ID == "" {
+		id, err := GenerateID(o.Bundle.Dir)
+		if err != nil {
+			return err
+		}
+		o.ID = id
+	}
+	if err := store.CheckID(o.ID); err != nil {
+		return err
+	}
+	if err := checkFDs(o.PreserveFDs); err != nil {
+		return err
+	}
+	if err := Check(o.Bundle); err != nil {
+		return err
+	}
+	return launch.BecomeSubreaper()
+}
+
+// session is a run in this process, with its state directory if it has one.
+type session struct {
+	rt      *Runtime
+	opts    *CreateOptions
+	rec     *record
+	dir     *store.Dir // nil: no state
+	control *control
+	failed  bool // the container never came to be
+}
+
+func (s *session) listen() (err error) {
+	s.control, err = listen(s.dir)
+	return err
+}
+
+// save writes the record, if the run has a state.
+func (s *session) save() error {
+	if s.dir == nil {
+		return nil
+	}
+	if err := s.dir.Write(s.rec); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	return nil
+}
+
+// config translates the options for the supervisor.
+func (s *session) config() *supervise.Config {
+	memory, grace := s.rec.Memory, time.Duration(s.rec.GraceNS)
+	cfg := &supervise.Config{
+		ID: s.opts.ID, Launch: s.opts.launchConfig(), Memory: limit.New(memory, goruntime.NumCPU()), Grace: grace,
+		Log: s.rt.log,
+	}
+	if s.control != nil {
+		cfg.Requests = s.control.requests
+	}
+	if h := s.opts.Bundle.Spec.Hooks; h != nil {
+		cfg.Hook = s.hook
+	}
+	cfg.Created = s.created
+	cfg.Starting = func(at time.Time) error {
+		s.rec.Started = &at
+		return s.save()
+	}
+	return cfg
+}
+
+// created is called when the payload waits at the gate. Without hooks, Run starts it right away and saves only then.
+func (s *session) created(id proc.ID) error {
+	s.rec.Payload = &id
+	if s.opts.PIDFile != "" {
+		if err := store.WriteFile(s.opts.PIDFile, []byte(strconv.Itoa(id.PID)), 0o644); err != nil {
+			return fmt.Errorf("pid file: %w", err)
+		}
+	}
+	if s.rec.Supervisor == s.rec.Creator && s.opts.Bundle.Spec.Hooks == nil {
+		return nil
+	}
+	return s.save()
+}
+
+// hook runs the hooks of one stage.
+func (s *session) hook(ctx context.Context, stage supervise.Stage, payload proc.ID) error {
+	h := s.opts.Bundle.Spec.Hooks
+	st := s.rec.state(specs.StateCreating).State
+	st.Pid = payload.PID
+	run := func(kind string, list []specs.Hook) error { return runHooks(ctx, kind, list, st) }
+	switch stage {
+	case supervise.StageCreate:
+		//nolint:staticcheck // prestart is deprecated, and still in use
+		if err := run("prestart", h.Prestart); err != nil {
+			return err
+		}
+		if err := run("createRuntime", h.CreateRuntime); err != nil {
+			return err
+		}
+		return run("createContainer", h.CreateContainer)
+	case supervise.StageStart:
+		st.Status = specs.StateCreated
+		return run("startContainer", h.StartContainer)
+	}
+	st.Status = specs.StateRunning
+	return run("poststart", h.Poststart)
+}
+
+// end records the verdict, or removes the state and runs the poststop hooks.
+func (s *session) end(v *Verdict, keep bool) error {
+	if s.control != nil {
+		defer s.control.close()
+	}
+	if s.opts.PIDFile != "" && !keep {
+		// Removed only if it is still ours.
+		if b, err := os.ReadFile(s.opts.PIDFile); err == nil && s.rec.Payload != nil && string(b) == strconv.Itoa(s.rec.Payload.PID) {
+			os.Remove(s.opts.PIDFile)
+		}
+	}
+	s.rec.Verdict = v
+	if keep {
+		return s.save()
+	}
+	var err error
+	if s.dir != nil {
+		if err = s.dir.Remove(); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	s.poststop()
+	return err
+}
+
+// poststop runs the poststop hooks: each one, whatever the others do (runtime.md, lifecycle, step 13).
+func (s *session) poststop() {
+	if h := s.opts.Bundle.Spec.Hooks; h != nil {
+		s.rt.poststop(h.Poststop, s.rec)
+	}
+}
+
+func (r *Runtime) poststop(hooks []specs.Hook, rec *record) {
+	st := rec.state(specs.StateStopped).State
+	for i := range hooks {
+		if err := runHooks(context.Background(), "poststop", hooks[i:i+1], st); err != nil {
+			r.log.Warn(err.Error())
+		}
+	}
+}

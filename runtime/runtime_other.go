@@ -1,0 +1,52 @@
+//go:build !linux
+
+package runtime
+
+import (
+	"syscall"
+
+	"mlrun/bundle"
+)
+
+// SuperviseArg is the first argument of the program that Create starts.
+const SuperviseArg = "supervise"
+
+// LaunchError is a container that could not be created or started by its supervisor.
+type LaunchError struct {
+	Message  string
+	ExitCode int
+}
+
+func (e *LaunchError) Error() string { return e.Message }
+
+// Check is not supported here.
+func Check(*bundle.Bundle) error { return ErrUnsupported }
+
+// Run is not supported here.
+func (r *Runtime) Run(RunOptions) (*Verdict, error) { return nil, ErrUnsupported }
+
+// Create is not supported here.
+func (r *Runtime) Create(CreateOptions) error { return ErrUnsupported }
+
+// Supervise is not supported here.
+func Supervise([]string) error { return ErrUnsupported }
+
+// Start is not supported here.
+func (r *Runtime) Start(string) error { return ErrUnsupported }
+
+// Kill is not supported here.
+func (r *Runtime) Kill(string, syscall.Signal, bool) error { return ErrUnsupported }
+
+// State is not supported here.
+func (r *Runtime) State(string) (*State, error) { return nil, ErrUnsupported }
+
+// List is not supported here.
+func (r *Runtime) List() ([]*State, error) { return nil, ErrUnsupported }
+
+// Delete is not supported here.
+func (r *Runtime) Delete(string, bool) error { return ErrUnsupported }
+
+// WriteReport is not supported here.
+func WriteReport(string, *Verdict) error { return ErrUnsupported }
+
+func random() (uint32, error) { return 0, ErrUnsupported }

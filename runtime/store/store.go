@@ -1,0 +1,341 @@
+// Package store keeps the state of containers in a directory: one subdirectory for each container, whose creation claims the
+// id.
+//
+// # What it does
+//
+//	ROOT/ID/state.json   replaced atomically (rename), with a version
+//	ROOT/ID/...          whatever the caller keeps beside it
+//
+// ROOT is private to its owner (0700) and is refused when somebody else owns it. Two creators of one id: mkdir(2) lets
+// exactly one of them through. Whoever changes or removes a container holds its lock, flock(2) on its directory, which the
+// kernel gives back when the holder dies.
+//
+// # What it does not
+//
+// It does not sync to disk: the state describes processes, and after a power failure there are none. It does not interpret the
+// state, and derives nothing from it.
+package store
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Version is the version of state.json. A state of a newer version is not touched.
+const Version = 1
+
+// Errors, with the texts that clients of OCI runtimes match.
+var (
+	ErrNotExist = errors.New("container does not exist")
+	ErrExist    = errors.New("container with given ID already exists")
+)
+
+// CorruptError is a state that cannot be used.
+type CorruptError struct {
+	Path   string
+	Reason string
+}
+
+func (e *CorruptError) Error() string {
+	return e.Path + ": " + e.Reason + "; mlrun delete --force removes the container"
+}
+
+// Store is a state directory.
+type Store struct{ root string }
+
+// DefaultRoot is the state directory of the calling user: $XDG_RUNTIME_DIR/mlrun, else /run/mlrun for root, else
+// /tmp/mlrun-UID.
+func DefaultRoot() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "mlrun")
+	}
+	if os.Geteuid() == 0 {
+		return "/run/mlrun"
+	}
+	return "/tmp/mlrun-" + strconv.Itoa(os.Geteuid())
+}
+
+// Open opens the state directory root. It need not exist: it is created with the first container.
+func Open(root string) (*Store, error) {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{root: abs}, nil
+}
+
+// Root is the absolute path of the state directory.
+func (s *Store) Root() string { return s.root }
+
+// check refuses a root that is not a directory of the calling user: in /tmp anybody could have put it there.
+func (s *Store) check() error {
+	info, err := os.Lstat(s.root)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		// A link is as good as what it points to, if the user made it.
+		if ok && int(st.Uid) == os.Geteuid() {
+			return nil
+		}
+		return fmt.Errorf("state directory %s: a symbolic link of user %d; choose another one with --root", s.root, st.Uid)
+	case !info.IsDir():
+		return fmt.Errorf("state directory %s: not a directory; choose another one with --root", s.root)
+	case ok && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("state directory %s: owned by user %d, not by %d; choose another one with --root", s.root, st.Uid, os.Geteuid())
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("state directory %s: writable by others (%v); chmod 700 it, or choose another one with --root", s.root, info.Mode().Perm())
+	}
+	return nil
+}
+
+// CheckID tells what is wrong with a container id: it must match [A-Za-z0-9_+.-]{1,1024} and be neither . nor ..
+func CheckID(id string) error {
+	bad := ""
+	switch {
+	case id == "":
+		bad = "empty"
+	case len(id) > 1024:
+		bad = strconv.Itoa(len(id)) + " characters long"
+	case id == "." || id == "..":
+		bad = "a directory's name"
+	}
+	for i := 0; i < len(id) && bad == ""; i++ {
+		c := id[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '+' || c == '.' || c == '-') {
+			bad = fmt.Sprintf("contains %q", c)
+		}
+	}
+	if bad == "" {
+		return nil
+	}
+	if len(id) > 40 {
+		id = id[:40] + "..."
+	}
+	return fmt.Errorf("invalid container id %q: %s; want 1 to 1024 of A-Z a-z 0-9 _ + . -, and neither . nor ..", id, bad)
+}
+
+// name is the directory of an id. Ids may be longer than file names: such a one is kept under its hash, with the id in a file.
+func name(id string) string {
+	if len(id) <= maxName {
+		return id
+	}
+	h := fnv.New128a()
+	h.Write([]byte(id))
+	return longMark + hex.EncodeToString(h.Sum(nil))
+}
+
+const (
+	maxName  = 200
+	longMark = "~" // in no id
+	idFile   = "id"
+)
+
+// Dir is the directory of one container.
+type Dir struct {
+	ID   string
+	path string
+}
+
+// Path is the path of a file in the directory.
+func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
+
+// Create claims id. The error is ErrExist when it is taken.
+func (s *Store) Create(id string) (*Dir, error) {
+	if err := CheckID(id); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(s.root, name(id))
+	if err := os.MkdirAll(s.root, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	switch err := os.Mkdir(path, 0o700); {
+	case errors.Is(err, fs.ErrExist):
+		return nil, fmt.Errorf("%s: %w", id, ErrExist)
+	case err != nil:
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	d := &Dir{ID: id, path: path}
+	if len(id) > maxName {
+		if err := os.WriteFile(d.Path(idFile), []byte(id), 0o600); err != nil {
+			os.RemoveAll(path)
+			return nil, fmt.Errorf("state directory: %w", err)
+		}
+	}
+	return d, nil
+}
+
+// Get finds the container id. The error is ErrNotExist when there is none.
+func (s *Store) Get(id string) (*Dir, error) {
+	if err := CheckID(id); err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	path := filepath.Join(s.root, name(id))
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w", id, ErrNotExist)
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return nil, &CorruptError{path, "not a directory"}
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+		return nil, fmt.Errorf("%s: owned by user %d, not by %d: permission denied", path, st.Uid, os.Geteuid())
+	}
+	return &Dir{ID: id, path: path}, nil
+}
+
+// List returns the ids of all containers, sorted.
+func (s *Store) List() ([]string, error) {
+	if err := s.check(); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		id := e.Name()
+		if strings.HasPrefix(id, longMark) {
+			b, err := os.ReadFile(filepath.Join(s.root, id, idFile))
+			if err != nil {
+				continue // being created or removed
+			}
+			id = string(b)
+		}
+		if e.IsDir() && CheckID(id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	sort.Strings(ids)
+	return ids, nil
+}
+
+const stateFile = "state.json"
+
+// envelope lets the version be read before anything else.
+type envelope struct {
+	Version int             `json:"version"`
+	State   json.RawMessage `json:"state"`
+}
+
+// Write replaces the state atomically.
+func (d *Dir) Write(state any) error {
+	b, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	out := append([]byte(`{"version":`+strconv.Itoa(Version)+`,"state":`), b...)
+	return d.WriteFile(stateFile, append(out, "}\n"...))
+}
+
+// WriteFile replaces a file in the directory atomically: readers see the old content or the new one.
+func (d *Dir) WriteFile(name string, data []byte) error {
+	return WriteFile(d.Path(name), data, 0o600)
+}
+
+// WriteFile replaces the file path atomically.
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	tmp := path + ".tmp-" + strconv.Itoa(os.Getpid())
+	err := os.WriteFile(tmp, data, perm)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+	}
+	return err
+}
+
+// Read reads the state. The error is a *CorruptError when it is truncated or of a newer version, and fs.ErrNotExist when
+// the container has none yet.
+func (d *Dir) Read(state any) error {
+	b, err := os.ReadFile(d.Path(stateFile))
+	if err != nil {
+		return err
+	}
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return &CorruptError{d.Path(stateFile), "damaged: " + err.Error()}
+	}
+	if e.Version > Version {
+		return &CorruptError{d.Path(stateFile), fmt.Sprintf("written by a newer mlrun (version %d, this one reads %d)", e.Version, Version)}
+	}
+	if e.Version < 1 || len(e.State) == 0 {
+		return &CorruptError{d.Path(stateFile), "damaged: no version or no state in it"}
+	}
+	if err := json.Unmarshal(e.State, state); err != nil {
+		return &CorruptError{d.Path(stateFile), "damaged: " + err.Error()}
+	}
+	return nil
+}
+
+// Lock waits for the container's lock and returns the function that gives it back.
+func (d *Dir) Lock() (unlock func(), err error) {
+	f, err := os.Open(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", d.ID, ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", d.path, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// Remove removes the container. From the first moment on it is not found any more; an interrupted removal leaves nothing
+// that is in the way.
+func (d *Dir) Remove() error {
+	// state.json goes last: a half-removed container is still one.
+	entries, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != stateFile && !e.IsDir() {
+			if err := os.Remove(d.Path(e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	if err := os.Remove(d.Path(stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package supervise
+
+// Run is not supported here.
+func Run(*Config) (*Verdict, error) { return nil, ErrUnsupported }

@@ -1,0 +1,281 @@
+package supervise
+
+import (
+	"sort"
+	"sync"
+	"time"
+
+	"mlrun/limit"
+	"mlrun/meter"
+	"mlrun/proc"
+)
+
+const (
+	freezeTime  = 20 * time.Millisecond  // how long a freeze may take before it is measured all the same
+	falseAlarm  = time.Second            // after a freeze that found no breach, how long the next one needs a second opinion
+	peakEvery   = 100 * time.Millisecond // exact readings for the peak's sake: at most this often,
+	peakShare   = 100                    // and at most one part in this of the time
+	cheapRead   = 2 * time.Millisecond   // exact reading that is made for a question about the state
+	costPerGiB  = 10 * time.Millisecond  // of an exact reading (4 KiB pages)
+	maxVictims  = 10
+	duty        = 4   // readings that are forced by shared memory take at most 1/(1+duty) of the time
+	peakPercent = 101 // a bound of this much of the known peak is worth an exact reading
+)
+
+// breach is a confirmed excess, with the group stopped.
+type breach struct {
+	reading meter.Reading
+	frozen  *proc.Frozen
+	delay   time.Duration // since the last sample that was under the limit
+	victims []Victim
+}
+
+// sampler turns the memory of a group into events. It runs in a goroutine of its own, since an exact reading of a large
+// group takes long, and the loop must not wait for it.
+type sampler struct {
+	fs     proc.FS
+	group  *proc.Group
+	meter  *meter.Meter
+	policy limit.Policy
+	onOver func(*breach) // called at a confirmed breach; the sampler goes on when resume is sent to
+	onHope func()        // called once when the group passes the ceiling
+
+	quit    chan struct{}
+	done    chan struct{}
+	resume  chan bool // true: watch the ceiling from now on
+	ask     chan chan snapshot
+	ceiling bool
+
+	mu    sync.Mutex
+	stats stats
+}
+
+// stats is what a sampler has seen.
+type stats struct {
+	memory     Memory
+	last       meter.Reading // newest exact reading
+	bound      int64         // newest bound
+	boundAt    time.Time
+	processes  int
+	underSince time.Time // newest sample under the limit
+	calm       time.Time // the last freeze that found no breach
+}
+
+// snapshot answers a question about the state.
+type snapshot struct {
+	Current   int64 // bytes
+	Exact     bool  // Current is a PSS, not an upper bound
+	Peak      int64
+	Processes int
+}
+
+func newSampler(fs proc.FS, g *proc.Group, p limit.Policy) *sampler {
+	return &sampler{
+		fs: fs, group: g, meter: meter.New(fs), policy: p,
+		quit: make(chan struct{}), done: make(chan struct{}), resume: make(chan bool), ask: make(chan chan snapshot),
+	}
+}
+
+// run samples until stop is called.
+func (s *sampler) run() {
+	defer close(s.done)
+	defer s.meter.Close()
+	s.meter.Set(s.group.Members())
+	// The first sample waits as long as an empty group may: nothing of the payload runs yet.
+	s.stats.underSince = time.Now()
+	timer := time.NewTimer(s.policy.Next(0))
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.quit:
+			return
+		case c := <-s.ask:
+			c <- s.answer()
+			continue
+		case <-timer.C:
+		}
+		timer.Reset(s.sample())
+	}
+}
+
+// stop ends the sampler and waits for it.
+func (s *sampler) stop() {
+	close(s.quit)
+	<-s.done
+}
+
+// totals returns what was seen; after stop, all of it.
+func (s *sampler) totals() stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// question asks for a snapshot; ok is false when the sampler has ended or is busy for longer than wait.
+func (s *sampler) question(wait time.Duration) (sn snapshot, ok bool) {
+	c := make(chan snapshot, 1)
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case s.ask <- c:
+		return <-c, true
+	case <-s.done:
+	case <-t.C:
+	}
+	st := s.totals()
+	return snapshot{Current: st.bound, Peak: max(st.memory.Peak, st.last.Memory), Processes: st.processes}, false
+}
+
+// sample takes one sample and returns when the next one is due.
+func (s *sampler) sample() time.Duration {
+	now := time.Now()
+	bound := s.bound(now)
+	switch s.policy.Judge(limit.Sample{Bound: bound}) {
+	case limit.Fine:
+		s.under(now)
+		if s.worthForPeak(now, bound) {
+			s.exact()
+		}
+		return s.policy.Next(bound)
+	default:
+		return s.measure(now)
+	}
+}
+
+// bound takes the cheap reading.
+func (s *sampler) bound(now time.Time) int64 {
+	if s.group.Update(now) {
+		s.meter.Set(s.group.Members())
+	}
+	bound, gone := s.meter.Bound(now, s.policy.Limit)
+	if gone {
+		s.refresh()
+	}
+	s.mu.Lock()
+	st := &s.stats
+	st.memory.Samples++
+	st.bound, st.boundAt = bound, now
+	st.memory.PeakUpper = max(st.memory.PeakUpper, bound)
+	s.mu.Unlock()
+	return bound
+}
+
+// refresh drops members that are gone.
+func (s *sampler) refresh() {
+	for _, id := range s.group.Members() {
+		if !s.fs.Alive(id) {
+			if st, err := s.fs.Stat(id.PID); err != nil || st.Start != id.Start {
+				s.group.Drop(id)
+			}
+		}
+	}
+	s.meter.Set(s.group.Members())
+}
+
+func (s *sampler) under(now time.Time) {
+	s.mu.Lock()
+	s.stats.underSince = now
+	s.mu.Unlock()
+}
+
+// worthForPeak tells whether an exact reading may find a new peak and is affordable.
+func (s *sampler) worthForPeak(now time.Time, bound int64) bool {
+	st := &s.stats
+	since := now.Sub(st.last.At)
+	return bound > st.memory.Peak*peakPercent/100 && since >= peakEvery && since >= peakShare*st.last.Cost
+}
+
+// exact takes an exact reading.
+func (s *sampler) exact() meter.Reading {
+	r := s.meter.Exact()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.stats
+	st.last = r
+	st.processes = r.Processes
+	st.memory.ExactReads++
+	st.memory.Peak = max(st.memory.Peak, r.Memory)
+	st.memory.Unreadable = max(st.memory.Unreadable, r.Unreadable)
+	return r
+}
+
+// measure finds out whether the limit is exceeded, after the bound did not exclude it.
+func (s *sampler) measure(now time.Time) time.Duration {
+	if s.ceiling {
+		r := s.exact()
+		if r.Memory > s.policy.Limit {
+			if s.onHope != nil {
+				s.onHope()
+				s.onHope = nil
+			}
+			return s.policy.Max
+		}
+		return s.pause(r)
+	}
+	if now.Sub(s.stats.calm) < falseAlarm {
+		r := s.exact()
+		if s.policy.Judge(limit.Sample{Exact: true, Memory: r.Memory}) == limit.Fine {
+			s.under(now)
+			return s.pause(r)
+		}
+	}
+	f := s.group.Freeze(freezeTime)
+	s.meter.Set(s.group.Members())
+	r := s.exact()
+	if s.policy.Judge(limit.Sample{Exact: true, Frozen: true, Memory: r.Memory}) != limit.Breach {
+		f.Thaw(false)
+		s.mu.Lock()
+		s.stats.calm, s.stats.underSince = time.Now(), now
+		s.mu.Unlock()
+		return s.pause(r)
+	}
+	s.report(r, f)
+	return s.policy.Next(r.Memory)
+}
+
+// pause keeps readings that shared memory forces from taking more than a part of the time.
+func (s *sampler) pause(r meter.Reading) time.Duration {
+	return max(s.policy.Next(r.Upper), duty*r.Cost)
+}
+
+// report hands a breach to the loop and waits for its word.
+func (s *sampler) report(r meter.Reading, f *proc.Frozen) {
+	b := &breach{reading: r, frozen: f, victims: s.victims(r)}
+	s.mu.Lock()
+	b.delay = r.At.Sub(s.stats.underSince)
+	s.stats.memory.AtBreach = r.Memory
+	s.stats.memory.DetectionDelayUS = b.delay.Microseconds()
+	s.mu.Unlock()
+	s.onOver(b)
+	select {
+	case s.ceiling = <-s.resume:
+		if s.ceiling {
+			s.policy.Limit = s.policy.Ceiling
+		}
+	case <-s.quit:
+	}
+}
+
+// victims lists the largest members.
+func (s *sampler) victims(r meter.Reading) []Victim {
+	each := append([]meter.Usage(nil), r.Each...)
+	sort.Slice(each, func(i, j int) bool { return each[i].Memory > each[j].Memory })
+	var list []Victim
+	for _, u := range each[:min(len(each), maxVictims)] {
+		list = append(list, Victim{ID: u.ID, Command: s.fs.Command(u.PID), Memory: u.Memory, Swap: u.Swap, Exact: u.Exact})
+	}
+	return list
+}
+
+// answer reads exactly when that is cheap, and gives the bound otherwise.
+func (s *sampler) answer() snapshot {
+	bound := s.bound(time.Now())
+	st := s.totals()
+	cost := time.Duration(float64(bound) / (1 << 30) * float64(costPerGiB))
+	if max(cost, st.last.Cost/2) > cheapRead {
+		n := len(s.group.Members())
+		return snapshot{Current: bound, Peak: st.memory.Peak, Processes: n}
+	}
+	r := s.exact()
+	return snapshot{Current: r.Memory, Exact: true, Peak: max(st.memory.Peak, r.Memory), Processes: r.Processes}
+}
