@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -102,12 +101,8 @@ func (r *Runtime) startSupervisor(o *CreateOptions) error {
 	if err != nil {
 		return fmt.Errorf("supervisor: %w", err)
 	}
-	b, err := io.ReadAll(rd)
-	if err != nil {
-		return fmt.Errorf("supervisor: %w", err)
-	}
 	var h handshake
-	if json.Unmarshal(b, &h) != nil {
+	if json.NewDecoder(rd).Decode(&h) != nil {
 		st, _ := p.Wait()
 		return fmt.Errorf("supervisor of %s ended before the container was created: %v", o.ID, st)
 	}

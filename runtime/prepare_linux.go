@@ -112,17 +112,6 @@ func (o *CreateOptions) launchConfig() launch.Config {
 	return c
 }
 
-// checkFDs refuses to preserve descriptors that are not open.
-func checkFDs(n int) error {
-	for fd := 3; fd < 3+n; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			return &bundle.Error{File: "--preserve-fds", Problems: []bundle.Problem{{Path: strconv.Itoa(n),
-				Want: "descriptors 3 to " + strconv.Itoa(2+n) + " to be open: " + strconv.Itoa(fd) + " is not"}}}
-		}
-	}
-	return nil
-}
-
 func random() (uint32, error) {
 	var b [4]byte
 	_, err := unix.Getrandom(b[:], 0)

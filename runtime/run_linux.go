@@ -58,9 +58,6 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 	if err := store.CheckID(o.ID); err != nil {
 		return err
 	}
-	if err := checkFDs(o.PreserveFDs); err != nil {
-		return err
-	}
 	if err := Check(o.Bundle); err != nil {
 		return err
 	}

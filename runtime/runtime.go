@@ -92,7 +92,7 @@ type CreateOptions struct {
 	Memory      int64          // bytes, in place of the bundle's limit; 0: the bundle's
 	Grace       *time.Duration // in place of the bundle's; nil: the bundle's, else DefaultGrace
 	PIDFile     string         // written when the payload is created
-	PreserveFDs int            // descriptors from 3 on that the payload keeps
+	PreserveFDs int            // descriptors from 3 on that the payload keeps; the caller has checked that they are open
 	Report      string         // file that Create's supervisor writes the verdict to
 }
 

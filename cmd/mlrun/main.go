@@ -43,11 +43,11 @@ func main() {
 	os.Exit(run(os.Args, inherited))
 }
 
-// inheritedFDs counts the descriptors from 3 on that the caller left open without a gap. It must be called before anything
-// opens one.
+// inheritedFDs counts the descriptors from 3 on that the caller left open, without a gap. It must be called before CloseOnExec:
+// what the Go runtime itself has opened by now is close-on-exec, and what came through execve is not.
 func inheritedFDs() int {
 	for n := 0; ; n++ {
-		if _, err := unix.FcntlInt(uintptr(3+n), unix.F_GETFD, 0); err != nil {
+		if flags, err := unix.FcntlInt(uintptr(3+n), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
 			return n
 		}
 	}

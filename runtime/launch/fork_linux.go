@@ -85,29 +85,31 @@ func reap(p *plan) {
 	if e != 0 {
 		sfd = ^uintptr(0)
 	}
-	keepOnly(uintptr(p.ctl), sfd)
+	keepOnly(0, uintptr(p.ctl), sfd)
 	watch(p, int32(sfd))
 }
 
-// keepOnly closes every descriptor but two.
+// keepOnly closes every descriptor from first on but two. One that is negative is none.
 //
 //go:nosplit
 //go:norace
-func keepOnly(a, b uintptr) {
-	if int32(b) >= 0 && b < a {
+func keepOnly(first, a, b uintptr) {
+	if int32(a) < 0 || int32(b) >= 0 && b < a {
 		a, b = b, a
 	}
-	if a > 0 {
-		closeRange(0, a-1)
+	if int32(a) >= 0 {
+		if a > first {
+			closeRange(first, a-1)
+		}
+		first = a + 1
 	}
-	if int32(b) < 0 {
-		closeRange(a+1, 1<<31-1)
-		return
+	if int32(b) >= 0 {
+		if b > first {
+			closeRange(first, b-1)
+		}
+		first = b + 1
 	}
-	if b > a+1 {
-		closeRange(a+1, b-1)
-	}
-	closeRange(b+1, 1<<31-1)
+	closeRange(first, 1<<31-1)
 }
 
 //go:nosplit
@@ -281,7 +283,8 @@ func killChildren(p *plan) {
 //go:norace
 //go:nocheckptr
 func become(p *plan) {
-	sys(unix.SYS_CLOSE, uintptr(p.ctl), 0, 0, 0)
+	// It may wait at the gate for long: descriptors of the supervisor's that somebody waits for the end of must not stay open.
+	keepOnly(p.firstOwn, uintptr(p.gate), uintptr(p.terminal))
 	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(p.names.payload)), 0, 0)
 	for i := 0; i < len(p.steps); i++ {
 		s := &p.steps[i]

@@ -40,6 +40,8 @@ type plan struct {
 	// descriptors
 	ctl, ctlPeer   int32 // the reaper's end, the supervisor's end (closed in the child)
 	gate, gatePeer int32 // the payload's end, the supervisor's end
+	terminal       int32
+	firstOwn       uintptr // the first descriptor that is not the payload's
 
 	steps []step
 	paths []*byte // exec candidates
@@ -116,7 +118,7 @@ func newPlan(c *Config) (*plan, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return nil, fmt.Errorf("args[0]: empty, want the program to run")
 	}
-	p := &plan{all: ^sigset(0)}
+	p := &plan{all: ^sigset(0), terminal: int32(c.Terminal), firstOwn: uintptr(3 + c.PreserveFDs)}
 	if err := p.strings(c); err != nil {
 		return nil, err
 	}
