@@ -87,7 +87,7 @@ func (m *Meter) Set(ids []proc.ID) {
 		}
 		m.list = append(m.list, e)
 	}
-	m.huge = m.hasHugePages()
+	m.huge = len(m.list) > 0 && m.hasHugePages()
 }
 
 func (m *Meter) remove(e *entry) {

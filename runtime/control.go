@@ -29,7 +29,6 @@ type answer struct {
 
 // control is the supervisor's side of the socket.
 type control struct {
-	listener net.Listener
 	requests chan supervise.Request
 	done     chan struct{}
 }
@@ -45,25 +44,33 @@ func address(d *store.Dir) (addr *net.UnixAddr, release func(), err error) {
 	return &net.UnixAddr{Name: name, Net: "unix"}, func() { f.Close() }, nil
 }
 
-func listen(d *store.Dir) (*control, error) {
+func newControl() *control {
+	return &control{requests: make(chan supervise.Request), done: make(chan struct{})}
+}
+
+// listen makes the socket and answers on it until close.
+func (c *control) listen(d *store.Dir) error {
 	addr, release, err := address(d)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return fmt.Errorf("control socket: %w", err)
 	}
 	defer release()
 	l, err := net.ListenUnix("unix", addr)
 	if err != nil {
-		return nil, fmt.Errorf("control socket in %s: %w", d.Path("."), errors.Unwrap(err))
+		return fmt.Errorf("control socket in %s: %w", d.Path("."), errors.Unwrap(err))
 	}
 	l.SetUnlinkOnClose(false) // the name is not valid any more then; the file goes with the directory
-	c := &control{listener: l, requests: make(chan supervise.Request), done: make(chan struct{})}
-	go c.accept()
-	return c, nil
+	go c.accept(l)
+	go func() {
+		<-c.done
+		l.Close()
+	}()
+	return nil
 }
 
-func (c *control) accept() {
+func (c *control) accept(l net.Listener) {
 	for {
-		conn, err := c.listener.Accept()
+		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -112,10 +119,7 @@ func (c *control) serve(conn net.Conn) {
 	}
 }
 
-func (c *control) close() {
-	close(c.done)
-	c.listener.Close()
-}
+func (c *control) close() { close(c.done) }
 
 // call sends a request to the supervisor of a container. errNoSupervisor means that there is none, or that it ended before it
 // answered.

@@ -164,7 +164,8 @@ func adoptSession(root, id string, preserve int) (*session, error) {
 	if err := s.save(); err != nil {
 		return nil, err
 	}
-	return s, s.listen()
+	s.control = newControl()
+	return s, s.control.listen(dir)
 }
 
 // stored is the bundle as of create.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"time"
@@ -30,13 +31,23 @@ type record struct {
 	GraceNS     int64             `json:"graceNs"` // nanoseconds
 	PreserveFDs int               `json:"preserveFds,omitempty"`
 	Report      string            `json:"report,omitempty"`
-	Verdict     *Verdict          `json:"verdict,omitempty"`
+	// Verdict is a *Verdict, encoded: most records have none, and should not pay for its encoder.
+	Verdict json.RawMessage `json:"verdict,omitempty"`
+}
+
+// verdict decodes the verdict; nil when there is none.
+func (r *record) verdict() *Verdict {
+	var v Verdict
+	if len(r.Verdict) == 0 || json.Unmarshal(r.Verdict, &v) != nil {
+		return nil
+	}
+	return &v
 }
 
 func (o *CreateOptions) record() *record {
 	memory, grace := o.effective()
 	return &record{
-		ID: o.ID, Bundle: o.Bundle.Dir, Annotations: o.Bundle.Spec.Annotations, Created: time.Now(), Creator: proc.Self(),
+		ID: o.ID, Bundle: o.Bundle.Dir, Annotations: o.Bundle.Spec.Annotations, Created: time.Now().UTC(), Creator: proc.Self(),
 		Limits: o.limits(), Memory: memory, GraceNS: int64(grace), PreserveFDs: o.PreserveFDs, Report: o.Report,
 	}
 }
@@ -93,7 +104,7 @@ func (r *record) state(status specs.ContainerState) *State {
 	if r.Payload != nil && (status == specs.StateCreated || status == specs.StateRunning) {
 		s.Pid = r.Payload.PID
 	}
-	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Verdict: r.Verdict}
+	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Verdict: r.verdict()}
 	if r.Limits == nil {
 		s.MLRun.Limits = []Limit{}
 	}
@@ -120,7 +131,7 @@ func load(d *store.Dir) (*record, error) {
 
 // finished fills in what is known of a run that ended.
 func (s *State) finished(r *record) {
-	v := r.Verdict
+	v := s.MLRun.Verdict
 	if v == nil {
 		s.MLRun.Reason = supervise.ReasonLost
 		return

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,20 +30,28 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	rec := o.record()
 	rec.Supervisor = rec.Creator
 	s := &session{rt: r, opts: &o.CreateOptions, rec: rec}
+	var listening chan struct{}
 	if !o.NoState {
 		dir, err := r.store.Create(o.ID)
 		if err != nil {
 			return nil, err
 		}
-		s.dir = dir
-		if err := s.listen(); err != nil {
-			return nil, errors.Join(err, dir.Remove())
-		}
+		s.dir, s.control = dir, newControl()
+		listening = make(chan struct{})
+		go func() {
+			defer close(listening)
+			if err := s.control.listen(dir); err != nil {
+				r.log.Warn(err.Error() + ": mlrun state and mlrun kill do not reach this run")
+			}
+		}()
 	}
 	cfg := s.config()
 	cfg.Foreground, cfg.AutoStart = o.Foreground, true
 	cfg.Progress, cfg.ProgressEvery = o.Progress, o.ProgressEvery
 	v, err := supervise.Run(cfg)
+	if listening != nil {
+		<-listening // or its socket would be in the way of the removal
+	}
 	return v, errors.Join(err, s.end(v, o.Keep))
 }
 
@@ -74,11 +83,6 @@ type session struct {
 	failed  bool // the container never came to be
 }
 
-func (s *session) listen() (err error) {
-	s.control, err = listen(s.dir)
-	return err
-}
-
 // save writes the record, if the run has a state.
 func (s *session) save() error {
 	if s.dir == nil {
@@ -104,14 +108,14 @@ func (s *session) config() *supervise.Config {
 		cfg.Hook = s.hook
 	}
 	cfg.Created = s.created
-	cfg.Starting = func(at time.Time) error {
+	cfg.Started = func(at time.Time) error {
 		s.rec.Started = &at
 		return s.save()
 	}
 	return cfg
 }
 
-// created is called when the payload waits at the gate. Without hooks, Run starts it right away and saves only then.
+// created is called when the payload waits at the gate. Without hooks, Run starts it right away and saves then.
 func (s *session) created(id proc.ID) error {
 	s.rec.Payload = &id
 	if s.opts.PIDFile != "" {
@@ -160,8 +164,12 @@ func (s *session) end(v *Verdict, keep bool) error {
 			os.Remove(s.opts.PIDFile)
 		}
 	}
-	s.rec.Verdict = v
 	if keep {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		s.rec.Verdict = b
 		return s.save()
 	}
 	var err error

@@ -13,7 +13,7 @@
 // # What it does not
 //
 // It prints nothing and exits nothing. Run changes properties of the calling process that cannot be given back: it becomes a child
-// subreaper, and with RunOptions.Foreground its signals go to the payload.
+// subreaper.
 package runtime
 
 import (
@@ -42,6 +42,12 @@ var (
 
 // Verdict is the account of a finished run.
 type Verdict = supervise.Verdict
+
+// Signals are the signals of this process that Run passes on to a foreground payload.
+type Signals = supervise.Signals
+
+// CatchSignals takes over the signals that are passed on, from now to the end of the process.
+func CatchSignals() *Signals { return supervise.CatchSignals() }
 
 // Snapshot is the memory of a run at some moment.
 type Snapshot = supervise.Snapshot
@@ -99,9 +105,9 @@ type CreateOptions struct {
 // RunOptions are the options of Run.
 type RunOptions struct {
 	CreateOptions
-	Keep       bool // keep the state afterwards, as Create does
-	NoState    bool // have no state directory: the run has no id that others can use
-	Foreground bool // forward signals, hand over the terminal
+	Keep       bool     // keep the state afterwards, as Create does
+	NoState    bool     // have no state directory: the run has no id that others can use
+	Foreground *Signals // pass these signals on, and hand the terminal over; nil: neither
 
 	Progress      func(Snapshot) // called every ProgressEvery
 	ProgressEvery time.Duration

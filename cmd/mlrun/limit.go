@@ -93,7 +93,7 @@ func (a *app) limit(o *limitOptions, limit string, command []string) error {
 	b := &bundle.Bundle{Dir: "/", MemoryLimit: bytes, Spec: &specs.Spec{
 		Version: specs.Version, Process: &specs.Process{Args: command, Env: os.Environ()},
 	}}
-	ro := runtime.RunOptions{NoState: true, Foreground: true, ProgressEvery: every}
+	ro := runtime.RunOptions{NoState: true, ProgressEvery: every}
 	ro.ID, ro.Bundle, ro.Grace, ro.Report = "limit", b, &grace, o.report
 	return a.foreground(ro, func(v *runtime.Verdict) {
 		if v.Started != nil && v.Memory.Peak > 0 {

@@ -56,6 +56,9 @@ func inheritedFDs() int {
 // run carries out a command line and returns the exit code.
 func run(argv []string, inherited int) int {
 	a := &app{inherited: inherited, name: "mlrun"}
+	if len(argv) > 1 && (argv[1] == "run" || argv[1] == "limit") || filepath.Base(argv[0]) == "memlimit" {
+		a.signals = runtime.CatchSignals()
+	}
 	var root *cobra.Command
 	if filepath.Base(argv[0]) == "memlimit" {
 		a.name = "memlimit"
@@ -79,6 +82,7 @@ func run(argv []string, inherited int) int {
 type app struct {
 	name      string
 	inherited int
+	signals   *runtime.Signals // of a foreground run
 	console   console
 
 	root, log, logFormat string

@@ -145,7 +145,7 @@ EXIT STATUS
 			if err != nil {
 				return err
 			}
-			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, Foreground: true, ProgressEvery: every}, nil)
+			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, ProgressEvery: every}, nil)
 		},
 	}
 	f := cmd.Flags()
@@ -205,6 +205,9 @@ func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) err
 			limit = o.Memory
 		}
 		o.Progress = func(s runtime.Snapshot) { a.progress(s, limit) }
+	}
+	if o.Foreground = a.signals; o.Foreground == nil {
+		o.Foreground = runtime.CatchSignals() // global flags before the command
 	}
 	v, err := rt.Run(o)
 	if v == nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +28,7 @@ type loop struct {
 	state state
 
 	posts chan func(*loop) // what other goroutines found out
-	sigs  chan os.Signal
+	sigs  chan os.Signal   // nil without Foreground
 	timer *time.Timer
 	term  *terminal
 
@@ -56,11 +55,10 @@ type loop struct {
 // hook failed; the verdict is complete all the same.
 func Run(cfg *Config) (*Verdict, error) {
 	l := newLoop(cfg)
-	if cfg.Foreground {
+	if cfg.Foreground != nil {
 		l.term = openTerminal()
 		l.set.jobControl = l.term.exists()
-		l.notify()
-		defer signal.Stop(l.sigs)
+		l.sigs = cfg.Foreground.C
 	}
 	go l.launch()
 	l.run()
@@ -70,29 +68,13 @@ func Run(cfg *Config) (*Verdict, error) {
 func newLoop(cfg *Config) *loop {
 	l := &loop{
 		cfg: cfg, set: settings{grace: cfg.Grace}, term: &terminal{fd: -1},
-		posts: make(chan func(*loop), 16), sigs: make(chan os.Signal, 64),
+		posts: make(chan func(*loop), 16),
 		timer: time.NewTimer(time.Hour), launchCode: ExitFailure,
 	}
 	l.timer.Stop()
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.verdict = Verdict{Version: VerdictVersion, ID: cfg.ID, Created: time.Now()}
+	l.verdict = Verdict{Version: VerdictVersion, ID: cfg.ID, Created: time.Now().UTC()}
 	return l
-}
-
-// forwarded are the signals that are passed on to the payload's group.
-var forwarded = []os.Signal{
-	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
-	unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH,
-}
-
-// notify asks for the signals to forward. One that the caller ignores (nohup, a shell's background job) stays ignored, here
-// and in the payload.
-func (l *loop) notify() {
-	for _, sig := range forwarded {
-		if !signal.Ignored(sig) {
-			signal.Notify(l.sigs, sig)
-		}
-	}
 }
 
 // post hands a result to the loop, unless that has ended.
@@ -287,17 +269,19 @@ func (l *loop) begin() {
 }
 
 func (l *loop) openGate() {
-	now := time.Now()
-	if l.cfg.Starting != nil {
-		if err := l.cfg.Starting(now); err != nil {
-			l.failed(ReasonLaunch, err)
-			return
-		}
-	}
+	now := time.Now().UTC()
 	l.verdict.Started = &now
 	l.startSampler()
+	l.helpers.Add(1)
 	go func() {
+		if f := l.cfg.Foreground; f != nil {
+			<-f.ready
+		}
 		err := l.proc.Exec()
+		if err == nil && l.cfg.Started != nil {
+			err = l.cfg.Started(now) // while the program runs already: it does not wait for the disk
+		}
+		l.helpers.Done()
 		l.post(func(l *loop) { l.executed(err) })
 	}()
 }
@@ -521,7 +505,7 @@ func (l *loop) onRequest(r Request) {
 // conclude fills the verdict in after the end.
 func (l *loop) conclude() *Verdict {
 	v := &l.verdict
-	v.Ended = time.Now()
+	v.Ended = time.Now().UTC()
 	l.cancel()
 	l.helpers.Wait()
 	v.Terminal = l.term.lent != 0

@@ -52,8 +52,8 @@ type Config struct {
 	Memory limit.Policy
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0: SIGKILL at once
 
-	// Foreground makes the signals that this process gets reach the payload, and the payload a job of its terminal.
-	Foreground bool
+	// Foreground makes the signals that this process gets reach the payload, and the payload a job of its terminal. Nil: no.
+	Foreground *Signals
 	// AutoStart starts the payload as soon as it is created. Otherwise a Request does.
 	AutoStart bool
 
@@ -64,8 +64,8 @@ type Config struct {
 	Created func(payload proc.ID) error
 	// Ready is called after the create hooks: the payload can be started.
 	Ready func()
-	// Starting is called right before the gate opens; an error ends the run. It must not block.
-	Starting func(at time.Time) error
+	// Started is called when the program was executed; an error ends the run. Requests wait for it, the program does not.
+	Started func(at time.Time) error
 	// Launched is called, when not nil, with what came of the start: nil, or the reason why the program is not running.
 	Launched func(error)
 
