@@ -21,6 +21,9 @@ const socketFile = "control"
 // errNoSupervisor says that nobody answers.
 var errNoSupervisor = errors.New("the supervisor does not answer")
 
+// errNoSocket says that there is nothing yet, or not any more, where somebody could answer.
+var errNoSocket = fmt.Errorf("%w: it has no socket", errNoSupervisor)
+
 // answer is what a supervisor replies to a supervise.Request, both as JSON.
 type answer struct {
 	Snapshot supervise.Snapshot `json:"snapshot"`
@@ -134,7 +137,10 @@ func call(d *store.Dir, req supervise.Request, timeout time.Duration) (supervise
 	defer release()
 	conn, err := net.DialUnix("unix", nil, addr)
 	if err != nil {
-		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		if errors.Is(err, syscall.ENOENT) {
+			return supervise.Snapshot{}, errNoSocket
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
 			return supervise.Snapshot{}, errNoSupervisor
 		}
 		return supervise.Snapshot{}, fmt.Errorf("%s: control socket: %w", d.ID, err)

@@ -20,6 +20,16 @@ const (
 	controlWait = 10 * time.Second // how long a request may take; after it Delete kills the supervisor
 )
 
+// ask sends a request to the supervisor of a container. One that lives but has no socket yet is about to make it.
+func ask(d *store.Dir, rec *record, req supervise.Request, timeout time.Duration) (supervise.Snapshot, error) {
+	for end := time.Now().Add(time.Second); ; time.Sleep(publishAfter / 5) {
+		sn, err := call(d, req, timeout)
+		if !errors.Is(err, errNoSocket) || time.Now().After(end) || !proc.Root.Alive(rec.Supervisor) {
+			return sn, err
+		}
+	}
+}
+
 func (r *Runtime) find(id string) (*store.Dir, *record, error) {
 	d, err := r.store.Get(id)
 	if err != nil {
@@ -38,7 +48,7 @@ func (r *Runtime) Start(id string) error {
 	if status, _ := rec.status(); status != specs.StateCreated {
 		return fmt.Errorf("%s: %w: it is %s", id, ErrNotCreated, status)
 	}
-	_, err = call(d, supervise.Request{Op: supervise.OpStart}, 0)
+	_, err = ask(d, rec, supervise.Request{Op: supervise.OpStart}, 0)
 	if errors.Is(err, errNoSupervisor) {
 		err = ErrNotRunning
 	}
@@ -54,11 +64,11 @@ func (r *Runtime) Kill(id string, sig syscall.Signal, all bool) error {
 	if err != nil {
 		return err
 	}
-	status, _ := rec.status()
-	if status != specs.StateCreated && status != specs.StateRunning {
+	status, live := rec.status()
+	if status != specs.StateCreated && status != specs.StateRunning && !(status == specs.StateCreating && live) {
 		return fmt.Errorf("%s: %w: it is %s", id, ErrNotRunning, status)
 	}
-	_, err = call(d, supervise.Request{Op: supervise.OpKill, Signal: sig, All: all}, controlWait)
+	_, err = ask(d, rec, supervise.Request{Op: supervise.OpKill, Signal: sig, All: all}, controlWait)
 	if errors.Is(err, errNoSupervisor) {
 		err = ErrNotRunning // and the reaper is ending what is left
 	}
@@ -88,7 +98,7 @@ func (r *Runtime) State(id string) (*State, error) {
 	if status == specs.StateCreating || !live {
 		return s, nil
 	}
-	sn, err := call(d, supervise.Request{Op: supervise.OpStats}, statsWait)
+	sn, err := ask(d, rec, supervise.Request{Op: supervise.OpStats}, statsWait)
 	if err == nil {
 		m := rec.memory()
 		m.Current, m.Exact, m.Peak = sn.Current, sn.Exact, sn.Peak
@@ -196,7 +206,7 @@ func (r *Runtime) destroy(d *store.Dir, rec *record) error {
 		if err != nil {
 			return err
 		}
-		err = r.end(d, h)
+		err = r.end(d, rec, h)
 		h.Close()
 		if err != nil {
 			return err
@@ -222,8 +232,8 @@ func (r *Runtime) destroy(d *store.Dir, rec *record) error {
 }
 
 // end asks a supervisor to destroy its container, and kills it when it does not: its reaper does the rest.
-func (r *Runtime) end(d *store.Dir, h *proc.Handle) error {
-	_, _ = call(d, supervise.Request{Op: supervise.OpDestroy}, controlWait)
+func (r *Runtime) end(d *store.Dir, rec *record, h *proc.Handle) error {
+	_, _ = ask(d, rec, supervise.Request{Op: supervise.OpDestroy}, controlWait)
 	if wait(h, controlWait) {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	goruntime "runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -30,29 +31,44 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	rec := o.record()
 	rec.Supervisor = rec.Creator
 	s := &session{rt: r, opts: &o.CreateOptions, rec: rec}
-	var listening chan struct{}
 	if !o.NoState {
 		dir, err := r.store.Create(o.ID)
 		if err != nil {
 			return nil, err
 		}
 		s.dir, s.control = dir, newControl()
-		listening = make(chan struct{})
-		go func() {
-			defer close(listening)
-			if err := s.control.listen(dir); err != nil {
-				r.log.Warn(err.Error() + ": mlrun state and mlrun kill do not reach this run")
-			}
-		}()
+		if err := s.claim(); err != nil {
+			return nil, errors.Join(fmt.Errorf("state directory: %w", err), dir.Remove())
+		}
 	}
 	cfg := s.config()
 	cfg.Foreground, cfg.AutoStart = o.Foreground, true
 	cfg.Progress, cfg.ProgressEvery = o.Progress, o.ProgressEvery
 	v, err := supervise.Run(cfg)
-	if listening != nil {
-		<-listening // or its socket would be in the way of the removal
-	}
 	return v, errors.Join(err, s.end(v, o.Keep))
+}
+
+// publishAfter is how long a foreground run stays in the creating state for others, so that a short one need not pay for a
+// complete record and a socket. Requests that come earlier wait.
+const publishAfter = 5 * time.Millisecond
+
+// claim stores who is behind the id, as little as status needs. The rest follows when the run is not a short one.
+func (s *session) claim() error {
+	self := s.rec.Supervisor
+	id := fmt.Sprintf(`{"pid":%d,"start":%d}`, self.PID, self.Start)
+	err := s.dir.WriteState([]byte(fmt.Sprintf(`{"id":%q,"created":%q,"creator":%s,"supervisor":%s,"limits":[]}`,
+		s.rec.ID, s.rec.Created.Format(time.RFC3339Nano), id, id)))
+	if err != nil {
+		return err
+	}
+	s.publishing = make(chan struct{})
+	s.publish = time.AfterFunc(publishAfter, func() {
+		defer close(s.publishing)
+		if err := errors.Join(s.save(), s.control.listen(s.dir)); err != nil {
+			s.rt.log.Warn(err.Error() + ": mlrun state and mlrun kill do not reach this run")
+		}
+	})
+	return nil
 }
 
 // prepare checks the options and makes this process fit to be a supervisor's.
@@ -77,10 +93,14 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 type session struct {
 	rt      *Runtime
 	opts    *CreateOptions
-	rec     *record
 	dir     *store.Dir // nil: no state
 	control *control
-	failed  bool // the container never came to be
+
+	publish    *time.Timer // of claim
+	publishing chan struct{}
+
+	mu  sync.Mutex
+	rec *record
 }
 
 // save writes the record, if the run has a state.
@@ -88,10 +108,19 @@ func (s *session) save() error {
 	if s.dir == nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.dir.Write(s.rec); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	return nil
+}
+
+// set changes the record.
+func (s *session) set(f func(*record)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s.rec)
 }
 
 // config translates the options for the supervisor.
@@ -109,21 +138,24 @@ func (s *session) config() *supervise.Config {
 	}
 	cfg.Created = s.created
 	cfg.Started = func(at time.Time) error {
-		s.rec.Started = &at
+		s.set(func(r *record) { r.Started = &at })
+		if s.publish != nil {
+			return nil
+		}
 		return s.save()
 	}
 	return cfg
 }
 
-// created is called when the payload waits at the gate. Without hooks, Run starts it right away and saves then.
+// created is called when the payload waits at the gate.
 func (s *session) created(id proc.ID) error {
-	s.rec.Payload = &id
+	s.set(func(r *record) { r.Payload = &id })
 	if s.opts.PIDFile != "" {
 		if err := store.WriteFile(s.opts.PIDFile, []byte(strconv.Itoa(id.PID)), 0o644); err != nil {
 			return fmt.Errorf("pid file: %w", err)
 		}
 	}
-	if s.rec.Supervisor == s.rec.Creator && s.opts.Bundle.Spec.Hooks == nil {
+	if s.publish != nil && s.opts.Bundle.Spec.Hooks == nil {
 		return nil
 	}
 	return s.save()
@@ -155,6 +187,9 @@ func (s *session) hook(ctx context.Context, stage supervise.Stage, payload proc.
 
 // end records the verdict, or removes the state and runs the poststop hooks.
 func (s *session) end(v *Verdict, keep bool) error {
+	if s.publish != nil && !s.publish.Stop() {
+		<-s.publishing // or its files would be in the way of the removal
+	}
 	if s.control != nil {
 		defer s.control.close()
 	}
@@ -169,7 +204,7 @@ func (s *session) end(v *Verdict, keep bool) error {
 		if err != nil {
 			return err
 		}
-		s.rec.Verdict = b
+		s.set(func(r *record) { r.Verdict = b })
 		return s.save()
 	}
 	var err error

@@ -247,6 +247,11 @@ func (d *Dir) Write(state any) error {
 	if err != nil {
 		return err
 	}
+	return d.WriteState(b)
+}
+
+// WriteState is Write for a state that is JSON already.
+func (d *Dir) WriteState(b []byte) error {
 	out := append([]byte(`{"version":`+strconv.Itoa(Version)+`,"state":`), b...)
 	return d.WriteFile(stateFile, append(out, "}\n"...))
 }

@@ -80,7 +80,6 @@ func newSampler(fs proc.FS, g *proc.Group, p limit.Policy) *sampler {
 func (s *sampler) run() {
 	defer close(s.done)
 	defer s.meter.Close()
-	s.meter.Set(s.group.Members())
 	// The first sample waits as long as an empty group may: nothing of the payload runs yet.
 	s.stats.underSince = time.Now()
 	timer := time.NewTimer(s.policy.Next(0))
@@ -144,7 +143,7 @@ func (s *sampler) sample() time.Duration {
 
 // bound takes the cheap reading.
 func (s *sampler) bound(now time.Time) int64 {
-	if s.group.Update(now) {
+	if s.group.Update(now) || s.stats.memory.Samples == 0 {
 		s.meter.Set(s.group.Members())
 	}
 	bound, gone := s.meter.Bound(now, s.policy.Limit)
