@@ -235,6 +235,13 @@ func (g *Group) Members() []ID {
 	return ids
 }
 
+// Size is the number of processes as of the last Update.
+func (g *Group) Size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.members)
+}
+
 // Escaped tells how many processes were seen that had left the payload's process group.
 func (g *Group) Escaped() int {
 	g.mu.Lock()

@@ -49,6 +49,7 @@ type loop struct {
 	helpers    sync.WaitGroup
 	killSince  time.Time
 	rusage     *syscall.Rusage
+	several    bool // there was more than one process at some sample
 }
 
 // Run carries out one run and returns its verdict. The error is the reason why the program was never executed, or that a
@@ -514,7 +515,8 @@ func (l *loop) conclude() *Verdict {
 	v.Memory.Limit, v.Memory.Held = -1, "none"
 	if l.sampler != nil {
 		l.sampler.stop()
-		v.Memory = l.sampler.totals().memory
+		st := l.sampler.totals()
+		v.Memory, l.several = st.memory, st.several
 		v.Memory.Limit, v.Memory.Held = -1, "none"
 	}
 	if l.cfg.Memory.Limit > 0 {
@@ -550,7 +552,7 @@ func (l *loop) account() {
 	if l.rusage != nil {
 		l.verdict.Rusage = newRusage(*l.rusage)
 		maxrss := l.verdict.Rusage.MaxRSS
-		if m.ExactReads == 0 {
+		if m.ExactReads == 0 || !l.several && maxrss > m.Peak {
 			m.Peak, m.PeakSource = maxrss, "maxrss"
 		}
 		m.PeakUpper = max(m.PeakUpper, maxrss, m.Peak)

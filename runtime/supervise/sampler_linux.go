@@ -12,7 +12,8 @@ import (
 
 const (
 	freezeTime  = 20 * time.Millisecond  // how long a freeze may take before it is measured all the same
-	falseAlarm  = time.Second            // after a freeze that found no breach, how long the next one needs a second opinion
+	alarms      = 4                      // freezes that find no breach that a group may suffer at once,
+	alarmEvery  = 500 * time.Millisecond // and another one each time this has passed; beyond, it is measured running first
 	peakEvery   = 100 * time.Millisecond // exact readings for the peak's sake: at most this often,
 	peakShare   = 100                    // and at most one part in this of the time
 	cheapRead   = 2 * time.Millisecond   // exact reading that is made for a question about the state
@@ -20,6 +21,8 @@ const (
 	maxVictims  = 10
 	duty        = 4   // readings that are forced by shared memory take at most 1/(1+duty) of the time
 	peakPercent = 101 // a bound of this much of the known peak is worth an exact reading
+	peakHaste   = 4   // if it takes at most this part of the time to the next sample
+	steadyPart  = 50  // and the group has changed by at most this part of it
 )
 
 // breach is a confirmed excess, with the group stopped.
@@ -58,7 +61,9 @@ type stats struct {
 	boundAt    time.Time
 	processes  int
 	underSince time.Time // newest sample under the limit
-	calm       time.Time // the last freeze that found no breach
+	calm       time.Duration // freezes that found no breach, each alarmEvery, less the time that has passed
+	calmAt     time.Time
+	several    bool      // there was more than one process at some sample
 }
 
 // snapshot answers a question about the state.
@@ -128,11 +133,12 @@ func (s *sampler) question(wait time.Duration) (sn snapshot, ok bool) {
 // sample takes one sample and returns when the next one is due.
 func (s *sampler) sample() time.Duration {
 	now := time.Now()
+	before := s.stats.bound
 	bound := s.bound(now)
 	switch s.policy.Judge(limit.Sample{Bound: bound}) {
 	case limit.Fine:
 		s.under(now)
-		if s.worthForPeak(now, bound) {
+		if s.worthForPeak(now, before, bound) {
 			s.exact()
 		}
 		return s.policy.Next(bound)
@@ -155,6 +161,7 @@ func (s *sampler) bound(now time.Time) int64 {
 	st.memory.Samples++
 	st.bound, st.boundAt = bound, now
 	st.memory.PeakUpper = max(st.memory.PeakUpper, bound)
+	st.several = st.several || s.group.Size() > 1
 	s.mu.Unlock()
 	return bound
 }
@@ -177,11 +184,20 @@ func (s *sampler) under(now time.Time) {
 	s.mu.Unlock()
 }
 
-// worthForPeak tells whether an exact reading may find a new peak and is affordable.
-func (s *sampler) worthForPeak(now time.Time, bound int64) bool {
+// worthForPeak tells whether an exact reading may find a new peak and is affordable: it must be over long before the next
+// sample is due, and a group that grows competes with it for the same locks.
+func (s *sampler) worthForPeak(now time.Time, before, bound int64) bool {
 	st := &s.stats
 	since := now.Sub(st.last.At)
-	return bound > st.memory.Peak*peakPercent/100 && since >= peakEvery && since >= peakShare*st.last.Cost
+	steady := max(bound, before)-min(bound, before) <= bound/steadyPart
+	cost := max(st.last.Cost, estimate(bound))
+	return steady && bound > st.memory.Peak*peakPercent/100 && since >= peakEvery && since >= peakShare*st.last.Cost &&
+		s.policy.Next(bound) >= peakHaste*cost
+}
+
+// estimate is about what an exact reading of so many bytes takes.
+func estimate(bytes int64) time.Duration {
+	return time.Duration(float64(bytes) / (1 << 30) * float64(costPerGiB))
 }
 
 // exact takes an exact reading.
@@ -211,7 +227,7 @@ func (s *sampler) measure(now time.Time) time.Duration {
 		}
 		return s.pause(r)
 	}
-	if now.Sub(s.stats.calm) < falseAlarm {
+	if !s.mayFreeze(now) {
 		r := s.exact()
 		if s.policy.Judge(limit.Sample{Exact: true, Memory: r.Memory}) == limit.Fine {
 			s.under(now)
@@ -224,12 +240,22 @@ func (s *sampler) measure(now time.Time) time.Duration {
 	if s.policy.Judge(limit.Sample{Exact: true, Frozen: true, Memory: r.Memory}) != limit.Breach {
 		f.Thaw(false)
 		s.mu.Lock()
-		s.stats.calm, s.stats.underSince = time.Now(), now
+		s.stats.calm += alarmEvery
+		s.stats.underSince = now
 		s.mu.Unlock()
-		return s.pause(r)
+		return s.policy.Next(r.Upper)
 	}
 	s.report(r, f)
 	return s.policy.Next(r.Memory)
+}
+
+// mayFreeze tells whether a freeze is due without a second opinion. The first crossing of the bound is often none of the limit,
+// the second one mostly is: the bound goes on from an exact reading then.
+func (s *sampler) mayFreeze(now time.Time) bool {
+	st := &s.stats
+	st.calm = max(0, st.calm-now.Sub(st.calmAt))
+	st.calmAt = now
+	return st.calm < alarms*alarmEvery
 }
 
 // pause keeps readings that shared memory forces from taking more than a part of the time.
@@ -270,8 +296,7 @@ func (s *sampler) victims(r meter.Reading) []Victim {
 func (s *sampler) answer() snapshot {
 	bound := s.bound(time.Now())
 	st := s.totals()
-	cost := time.Duration(float64(bound) / (1 << 30) * float64(costPerGiB))
-	if max(cost, st.last.Cost/2) > cheapRead {
+	if max(estimate(bound), st.last.Cost/2) > cheapRead {
 		n := len(s.group.Members())
 		return snapshot{Current: bound, Peak: st.memory.Peak, Processes: n}
 	}
