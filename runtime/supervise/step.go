@@ -91,7 +91,7 @@ type state struct {
 	exited bool               // the payload ended
 	known  bool               // its status is known
 	status syscall.WaitStatus // how
-	asked  bool               // the group was sent a signal that asks to end
+	asked  bool               // all members were sent a signal that asks to end
 	sent   uint64             // signals that were sent to the payload on request, as a bit set
 }
 
@@ -161,11 +161,12 @@ func asksToEnd(sig syscall.Signal) bool {
 	return sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGHUP || sig == syscall.SIGQUIT
 }
 
-func (s *state) remember(sig syscall.Signal) {
+// remember notes a signal that is sent on request; to all members, or to the payload alone.
+func (s *state) remember(sig syscall.Signal, all bool) {
 	if sig > 0 && sig <= 64 {
 		s.sent |= 1 << (sig - 1)
 	}
-	s.asked = s.asked || asksToEnd(sig)
+	s.asked = s.asked || all && asksToEnd(sig)
 }
 
 // signal forwards a signal that mlrun itself got.
@@ -177,7 +178,7 @@ func (s state) signal(sig syscall.Signal) (state, []action) {
 		}
 		return s, nil
 	}
-	s.remember(sig)
+	s.remember(sig, true)
 	if s.exited {
 		return s, []action{{kind: actSignalAll, sig: sig}}
 	}
@@ -189,7 +190,7 @@ func (s state) request(e event) (state, []action) {
 	if s.phase == creating || s.exited && !e.all {
 		return s, nil
 	}
-	s.remember(e.sig)
+	s.remember(e.sig, e.all)
 	if e.all {
 		return s, []action{{kind: actSignalAll, sig: e.sig}}
 	}

@@ -82,6 +82,11 @@ func TestNothingOutlivesThePayload(t *testing.T) {
 	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, term, end, event{kind: evTimer}); !has(as, actKillAll) {
 		t.Errorf("the grace period does not end: %v", as)
 	}
+	// A signal to the payload alone asks nobody else.
+	kill := event{kind: evKill, sig: syscall.SIGTERM}
+	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, kill, end); !has(as, actKillAll) {
+		t.Errorf("a grace period for those who were not asked: %v", as)
+	}
 }
 
 // FuzzStep plays arbitrary event sequences and checks what must always hold.
