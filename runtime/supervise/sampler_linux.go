@@ -60,10 +60,10 @@ type stats struct {
 	bound      int64         // newest bound
 	boundAt    time.Time
 	processes  int
-	underSince time.Time // newest sample under the limit
+	underSince time.Time     // newest sample under the limit
 	calm       time.Duration // freezes that found no breach, each alarmEvery, less the time that has passed
 	calmAt     time.Time
-	several    bool      // there was more than one process at some sample
+	several    bool // there was more than one process at some sample
 }
 
 // snapshot answers a question about the state.

@@ -1,0 +1,223 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"mlrun/internal/asnobody"
+)
+
+type facts struct {
+	Name string `json:"name"`
+}
+
+func open(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(filepath.Join(t.TempDir(), "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func create(t *testing.T, s *Store, id string) *Dir {
+	t.Helper()
+	d, err := s.Create(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestRoundTrip(t *testing.T) {
+	s := open(t)
+	if ids, err := s.List(); err != nil || len(ids) != 0 {
+		t.Fatalf("before the first: %v, %v", ids, err)
+	}
+	long := strings.Repeat("x", 1024)
+	for _, id := range []string{"b", "a", long, "..x", "A_z+9.-"} {
+		d := create(t, s, id)
+		if err := d.Write(facts{id}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Create(id); !errors.Is(err, ErrExist) {
+			t.Errorf("created twice: %v", err)
+		}
+		d, err := s.Get(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f facts
+		if err := d.Read(&f); err != nil || f.Name != id {
+			t.Errorf("read %q, %v", f.Name, err)
+		}
+	}
+	if ids, err := s.List(); err != nil || !slices.Equal(ids, []string{"..x", "A_z+9.-", "a", "b", long}) {
+		t.Errorf("list %.60q, %v", ids, err)
+	}
+	for _, id := range []string{"a", long} {
+		d, _ := s.Get(id)
+		if err := d.Remove(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Get(id); !errors.Is(err, ErrNotExist) {
+			t.Errorf("after removal: %v", err)
+		}
+	}
+}
+
+func TestIDs(t *testing.T) {
+	s := open(t)
+	for _, id := range []string{"", ".", "..", "a/b", "/", "a b", "ü", "a\n", "a\x00", strings.Repeat("y", 1025)} {
+		_, err := s.Create(id)
+		if err == nil {
+			t.Errorf("%.20q was created", id)
+			continue
+		}
+		if strings.Contains(err.Error(), "\n") || len(err.Error()) > 300 {
+			t.Errorf("%.20q: %v", id, err)
+		}
+		if _, err := s.Get(id); err == nil {
+			t.Errorf("%.20q was found", id)
+		}
+	}
+	if _, err := os.Stat(s.Root()); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a bad id left a state directory")
+	}
+}
+
+func TestOneCreatorWins(t *testing.T) {
+	s := open(t)
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			if _, err := s.Create("same"); err == nil {
+				won.Add(1)
+			} else if !errors.Is(err, ErrExist) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d creators won", won.Load())
+	}
+}
+
+func TestDamagedState(t *testing.T) {
+	s := open(t)
+	for content, want := range map[string]string{
+		"":                             "damaged",
+		`{"version":1,"state":{"na`:    "damaged",
+		`{"version":99,"state":{}}`:    "newer mlrun",
+		`{"state":{}}`:                 "damaged",
+		`{"version":1,"state":[1]}`:    "damaged",
+		`[]`:                           "damaged",
+		"\x00\x00\x00\x00\x00\x00\x00": "damaged",
+	} {
+		d, err := s.Create("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(d.Path("state.json"), []byte(content), 0o600)
+		var f facts
+		err = d.Read(&f)
+		var bad *CorruptError
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "delete --force") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", content, err)
+		}
+		if err := d.Remove(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := create(t, s, "none")
+	if err := d.Read(&facts{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a state: %v", err)
+	}
+}
+
+func TestRootOfSomebodyElse(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("takes root to make a directory of somebody else")
+	}
+	s := open(t)
+	os.MkdirAll(s.Root(), 0o700)
+	os.Chown(s.Root(), asnobody.ID, asnobody.ID)
+	if _, err := s.Create("x"); err == nil || !strings.Contains(err.Error(), "owned by user 65534") {
+		t.Errorf("create: %v", err)
+	}
+	if _, err := s.List(); err == nil {
+		t.Error("list works")
+	}
+	os.Chown(s.Root(), 0, 0)
+	d := create(t, s, "x")
+	os.Chown(d.Path("."), asnobody.ID, asnobody.ID)
+	if _, err := s.Get("x"); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("get: %v", err)
+	}
+}
+
+func TestUnusableRoot(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(file, nil, 0o600)
+	s, _ := Open(file)
+	if _, err := s.Create("x"); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a file as root: %v", err)
+	}
+	dir := filepath.Join(t.TempDir(), "open")
+	os.Mkdir(dir, 0o700)
+	os.Chmod(dir, 0o777)
+	s, _ = Open(dir)
+	if _, err := s.Create("x"); err == nil || !strings.Contains(err.Error(), "writable by others") {
+		t.Errorf("a root for everybody: %v", err)
+	}
+	if os.Getuid() == 0 {
+		return // nothing is read-only for root
+	}
+	dir = filepath.Join(t.TempDir(), "ro")
+	os.Mkdir(dir, 0o500)
+	s, _ = Open(dir)
+	if _, err := s.Create("x"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a read-only root: %v", err)
+	}
+}
+
+func TestLock(t *testing.T) {
+	s := open(t)
+	d := create(t, s, "x")
+	unlock, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var free atomic.Bool
+	done := make(chan error)
+	go func() {
+		second, err := d.Lock()
+		if err == nil && !free.Load() {
+			err = errors.New("two hold the lock")
+		}
+		if err == nil {
+			second()
+		}
+		done <- err
+	}()
+	free.Store(true)
+	unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	d.Remove()
+	if _, err := d.Lock(); !errors.Is(err, ErrNotExist) {
+		t.Errorf("lock of a container that is gone: %v", err)
+	}
+}
+
+func TestAsNobody(t *testing.T) { asnobody.Run(t, "^Test(RoundTrip|IDs|DamagedState|UnusableRoot)$") }
