@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -41,14 +40,13 @@ func (l *loop) suspend() {
 	// Members that left the group go on after a Ctrl-Z. While mlrun is stopped nobody watches them, so they stop too.
 	l.asleep = l.group.Freeze(100 * time.Millisecond)
 	l.term.takeBack()
-	// The whole job stops, as it would have without mlrun between the payload and the terminal.
-	signal.Reset(unix.SIGTSTP)
-	_ = unix.Kill(0, unix.SIGTSTP)
+	// The whole job stops, as it would have without mlrun between the payload and the terminal. Not by SIGTSTP: the Go runtime
+	// does not give its default action back.
+	_ = unix.Kill(0, unix.SIGSTOP)
 }
 
 // wake is called after the shell continued mlrun's job.
 func (l *loop) wake() {
-	signal.Notify(l.sigs, unix.SIGTSTP)
 	if l.group == nil || l.state.exited {
 		return
 	}
