@@ -199,8 +199,11 @@ func (r *Runtime) destroy(d *store.Dir, rec *record) error {
 		if id.PID == 0 {
 			id = rec.Creator // it has not come to starting a supervisor; after it ends there may be one
 		}
+		if id.PID == os.Getpid() || !proc.Root.Alive(id) {
+			break // gone, or a zombie whose parent takes its time
+		}
 		h, err := proc.OpenID(proc.Root, id)
-		if id.PID == 0 || id.PID == os.Getpid() || errors.Is(err, proc.ErrGone) {
+		if errors.Is(err, proc.ErrGone) {
 			break
 		}
 		if err != nil {

@@ -300,4 +300,6 @@ func (s *shell) pidOf() int {
 	return pid
 }
 
-func TestTerminalAsNobody(t *testing.T) { asnobody.Run(t, "^TestTerminal(Interrupt|Suspend|Input|IsGivenBack)$") }
+func TestTerminalAsNobody(t *testing.T) {
+	asnobody.Run(t, "^TestTerminal(Interrupt|Suspend|Input|IsGivenBack)$")
+}

@@ -43,7 +43,9 @@ type loop struct {
 	launchErr  error
 	start      *Request // start request that waits for its answer
 	starting   bool
-	finished   bool
+	following  bool            // execve was ordered, and what follows it is not done
+	ended      bool            // nothing is left
+	finished   bool            // and nothing is to be done
 	ctx        context.Context // ends with the run: hooks that still run are stopped
 	cancel     context.CancelFunc
 	helpers    sync.WaitGroup
@@ -99,6 +101,7 @@ func (l *loop) run() {
 			f(l)
 		case sig := <-l.sigs:
 			l.onSignal(sig.(syscall.Signal))
+			l.finished = l.finished || l.ended && asksToEnd(sig.(syscall.Signal)) // a hook takes too long
 		case r := <-l.cfg.Requests:
 			l.onRequest(r)
 		case <-l.timer.C:
@@ -154,9 +157,19 @@ func (l *loop) do(a action) {
 	case actSuspend:
 		l.suspend()
 	case actFinish:
-		l.finished = true
+		l.ended = true
+		l.finish()
 	}
 }
+
+// finish ends the loop when nothing is left, and when what follows the execution of the program is done: it may end before
+// execve is reported, and its poststart hooks run all the same. That they take long is no reason to wait after a kill.
+func (l *loop) finish() {
+	l.finished = l.ended && (!l.following || !natural(l.state.reason))
+}
+
+// natural tells whether a run ended without anybody's doing.
+func natural(reason string) bool { return reason == ReasonExited || reason == ReasonSignaled }
 
 // launch starts the payload. It runs in a goroutine of its own: a step such as chdir can block.
 func (l *loop) launch() {
@@ -222,6 +235,7 @@ func (l *loop) failed(reason string, err error) {
 	}
 	l.answerStart(err)
 	l.event(event{kind: evFailed, cause: reason})
+	l.followed()
 }
 
 func (l *loop) answerStart(err error) {
@@ -248,10 +262,10 @@ func (l *loop) hooks(stage Stage, next func(*loop)) {
 		err := hook(l.ctx, stage, id)
 		l.post(func(l *loop) {
 			switch {
-			case l.state.phase >= stopping:
-				l.answerStart(ErrNotRunning)
 			case err != nil:
 				l.failed(ReasonHook, err)
+			case stage != StagePost && l.state.phase >= stopping:
+				l.answerStart(ErrNotRunning)
 			default:
 				next(l)
 			}
@@ -273,6 +287,7 @@ func (l *loop) openGate() {
 	now := time.Now().UTC()
 	l.verdict.Started = &now
 	l.startSampler()
+	l.following = true
 	l.helpers.Add(1)
 	go func() {
 		if f := l.cfg.Foreground; f != nil {
@@ -293,7 +308,16 @@ func (l *loop) executed(err error) {
 		return
 	}
 	l.event(event{kind: evStarted})
-	l.hooks(StagePost, func(l *loop) { l.answerStart(nil) })
+	l.hooks(StagePost, func(l *loop) {
+		l.answerStart(nil)
+		l.followed()
+	})
+}
+
+// followed is called when nothing more follows the execution of the program.
+func (l *loop) followed() {
+	l.following = false
+	l.finish()
 }
 
 func (l *loop) startSampler() {

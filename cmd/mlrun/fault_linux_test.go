@@ -1,0 +1,462 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mlrun/internal/asnobody"
+	"mlrun/proc"
+)
+
+// site is a state directory and a place for bundles, with everything in it deleted at the end.
+type site struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+func newSite(t *testing.T) *site {
+	s := &site{t: t, dir: t.TempDir()}
+	s.env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.dir)
+	t.Cleanup(func() {
+		for _, id := range strings.Fields(s.must("list", "-q")) {
+			s.must("delete", "--force", id)
+		}
+	})
+	return s
+}
+
+// bundle writes a bundle that runs a shell script, and returns its directory.
+func (s *site) bundle(script string, more ...string) string {
+	s.t.Helper()
+	dir, err := os.MkdirTemp(s.dir, "bundle")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	args, _ := json.Marshal([]string{"sh", "-c", script})
+	config := fmt.Sprintf(`{"ociVersion":"1.3.0","process":{"args":%s,"cwd":%q,"env":["PATH=%s"]}%s}`, args, dir, os.Getenv("PATH"), strings.Join(more, ""))
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	return dir
+}
+
+func (s *site) command(args ...string) *exec.Cmd {
+	c := exec.Command("mlrun", args...)
+	c.Env = s.env
+	return c
+}
+
+// try runs mlrun and returns what it wrote and its exit code. Output goes through files: who is left behind must not keep the
+// test waiting.
+func (s *site) try(args ...string) (stdout, stderr string, code int) {
+	s.t.Helper()
+	var files [2]*os.File
+	for i := range files {
+		f, err := os.CreateTemp(s.t.TempDir(), "out")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		defer f.Close()
+		files[i] = f
+	}
+	c := s.command(args...)
+	c.Stdout, c.Stderr = files[0], files[1]
+	if err := c.Run(); err != nil && c.ProcessState == nil {
+		s.t.Fatal(err)
+	}
+	out, _ := os.ReadFile(files[0].Name())
+	errs, _ := os.ReadFile(files[1].Name())
+	return string(out), string(errs), c.ProcessState.ExitCode()
+}
+
+func (s *site) must(args ...string) string {
+	s.t.Helper()
+	out, errs, code := s.try(args...)
+	if code != 0 {
+		s.t.Errorf("mlrun %v: exit code %d: %s", args, code, errs)
+	}
+	return out
+}
+
+// status is what mlrun state tells; "" when it fails.
+func (s *site) state(id string) (st struct {
+	Status string
+	Pid    int
+	MLRun  struct {
+		Supervisor int
+		Reason     string
+		Processes  int
+	}
+}) {
+	out, _, code := s.try("state", id)
+	if code == 0 {
+		if err := json.Unmarshal([]byte(out), &st); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return st
+}
+
+// pids reads the numbers in a file, once there are n.
+func pids(t *testing.T, file string, n int) (ids []proc.ID) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d pids in %s", n, file), func() bool {
+		b, _ := os.ReadFile(file)
+		ids = nil
+		for _, f := range strings.Fields(string(b)) {
+			pid, _ := strconv.Atoi(f)
+			if st, err := proc.Root.Stat(pid); err == nil {
+				ids = append(ids, st.ID())
+			}
+		}
+		return len(ids) == n
+	})
+	return ids
+}
+
+// gone waits until none of ids is there any more, for at most a second: the promise.
+func gone(t *testing.T, ids []proc.ID) {
+	t.Helper()
+	end := time.Now().Add(time.Second)
+	for _, id := range ids {
+		for proc.Root.Alive(id) {
+			if time.Now().After(end) {
+				t.Errorf("process %d is left: %s", id.PID, proc.Root.Command(id.PID))
+				unix.Kill(id.PID, unix.SIGKILL)
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// family writes the pids of four processes: a leader, a child, a process in a session of its own, and a daemon.
+const family = `
+echo $$ >> pids
+sleep 1000 & echo $! >> pids
+setsid sh -c 'echo $$ >> pids; exec sleep 1000' &
+(setsid sh -c 'echo $$ >> pids; exec sleep 1000' &)
+`
+
+const limit32M = `,"linux":{"resources":{"memory":{"limit":33554432}}},"annotations":{"dev.mlrun.memory.grace":"100"}`
+
+// overLimit goes over 32 MiB, far below the ceiling, and ignores SIGTERM.
+const overLimit = `trap '' TERM; x=x; while [ ${#x} -lt 25000000 ]; do x=$x$x; done; `
+
+func TestSupervisorKilled(t *testing.T) {
+	s := newSite(t)
+	stages := map[string]struct {
+		script string
+		n      int
+	}{
+		"created":  {family + "wait", 0},
+		"running":  {family + "wait", 4},
+		"in grace": {"trap '' TERM; " + family + overLimit + "echo > over; while :; do sleep 1000; done", 4},
+	}
+	for stage, c := range stages {
+		for _, how := range []string{"foreground", "detached"} {
+			if stage == "created" && how == "foreground" {
+				continue
+			}
+			t.Run(stage+" "+how, func(t *testing.T) {
+				id := strings.ReplaceAll(stage+"-"+how, " ", "-")
+				dir := s.bundle(c.script, limit32M)
+				var supervisor int
+				switch {
+				case how == "foreground":
+					cmd := s.command("run", "--id", id, dir)
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					defer cmd.Wait()
+					supervisor = cmd.Process.Pid
+				case stage == "created":
+					s.must("create", "--bundle", dir, id)
+				default:
+					s.must("run", "--detach", "--id", id, dir)
+				}
+				if supervisor == 0 {
+					supervisor = s.state(id).MLRun.Supervisor
+				}
+				ids := pids(t, dir+"/pids", c.n)
+				if stage == "created" {
+					st, err := proc.Root.Stat(s.state(id).Pid)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ids = append(ids, st.ID())
+				}
+				if stage == "in grace" {
+					// SIGTERM was sent when the children that do not ignore it are gone.
+					eventually(t, "the grace period has begun", func() bool {
+						left := 0
+						for _, p := range ids {
+							if proc.Root.Alive(p) {
+								left++
+							}
+						}
+						return left < len(ids) || fileExists(dir+"/over")
+					})
+				}
+				if supervisor <= 0 {
+					t.Fatal("no supervisor")
+				}
+				unix.Kill(supervisor, unix.SIGKILL)
+				gone(t, ids)
+				if st := s.state(id); st.Status != "stopped" || st.MLRun.Reason != "lost" {
+					t.Errorf("state %+v, want stopped, lost", st)
+				}
+				if out := s.must("list"); !strings.Contains(out, id) {
+					t.Errorf("list: %q", out)
+				}
+				if _, errs, code := s.try("kill", id); code != 1 || !strings.Contains(errs, "container not running") {
+					t.Errorf("kill: %d, %s", code, errs)
+				}
+				s.must("delete", id)
+			})
+		}
+	}
+}
+
+func fileExists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+func TestReaperKilled(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(family + "wait")
+	s.must("run", "--detach", "--id", "x", dir)
+	ids := pids(t, dir+"/pids", 4)
+	st, err := proc.Root.Stat(s.state("x").Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Kill(st.PPID, unix.SIGKILL)
+	gone(t, ids)
+	eventually(t, "it is stopped", func() bool { return s.state("x").MLRun.Reason == "killed" })
+	s.must("delete", "x")
+}
+
+// TestCreatorKilled kills mlrun create at moments spread over its whole life.
+func TestCreatorKilled(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle("sleep 1000")
+	for i := range 20 {
+		id := "c" + strconv.Itoa(i)
+		cmd := s.command("create", "--bundle", dir, id)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * 500 * time.Microsecond) // where it is by then does not matter: all of it must work
+		cmd.Process.Kill()
+		cmd.Wait()
+		if _, errs, code := s.try("state", id); code != 0 && !strings.Contains(errs, "container does not exist") {
+			t.Errorf("%s: state: %s", id, errs)
+		}
+		s.must("delete", "--force", id)
+		if _, _, code := s.try("state", id); code == 0 {
+			t.Errorf("%s is still there", id)
+		}
+	}
+	if out := s.must("list", "-q"); out != "" {
+		t.Errorf("left: %q", out)
+	}
+}
+
+func TestTwoCreators(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle("sleep 1000")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for range 6 {
+		wg.Go(func() {
+			_, errs, code := s.try("create", "--bundle", dir, "same")
+			mu.Lock()
+			defer mu.Unlock()
+			if code == 0 {
+				won++
+			} else if code != 1 || !strings.Contains(errs, "container with given ID already exists") {
+				t.Errorf("exit code %d: %s", code, errs)
+			}
+		})
+	}
+	wg.Wait()
+	if st := s.state("same"); won != 1 || st.Status != "created" {
+		t.Errorf("%d won, status %q", won, st.Status)
+	}
+}
+
+func TestKillRacesExit(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle("exit 0")
+	for i := range 10 {
+		id := "r" + strconv.Itoa(i)
+		s.must("create", "--bundle", dir, id)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, errs, code := s.try("start", id); code != 0 && !strings.Contains(errs, "not running") && !strings.Contains(errs, "cannot start") {
+				t.Errorf("start: %s", errs)
+			}
+		})
+		wg.Go(func() {
+			if _, errs, code := s.try("kill", id, "KILL"); code != 0 && !strings.Contains(errs, "container not running") {
+				t.Errorf("kill: %s", errs)
+			}
+		})
+		wg.Wait()
+		eventually(t, "it is stopped", func() bool { return s.state(id).MLRun.Reason != "" })
+		s.must("delete", id)
+	}
+}
+
+func TestDamagedStateIsReported(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle("exit 0")
+	for name, content := range map[string]string{"truncated": `{"version":1,"state":{"id":"x`, "future": `{"version":7,"state":{}}`, "empty": ""} {
+		s.must("run", "--keep", "--id", "bad", dir)
+		s.must("run", "--keep", "--id", "good", dir)
+		if err := os.WriteFile(s.dir+"/mlrun/bad/state.json", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"state", "bad"}, {"start", "bad"}, {"kill", "bad"}, {"delete", "bad"}} {
+			if _, errs, code := s.try(args...); code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "mlrun delete --force") {
+				t.Errorf("%s: %v: exit code %d, %q", name, args, code, errs)
+			}
+		}
+		if out := s.must("list"); !strings.Contains(out, "bad") || !strings.Contains(out, "good") {
+			t.Errorf("%s: list: %q", name, out)
+		}
+		s.must("delete", "--force", "bad")
+		s.must("delete", "good")
+	}
+}
+
+func TestUnwritableRoot(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("nothing is read-only for root; TestFaultsAsNobody runs this")
+	}
+	s := newSite(t)
+	dir := s.bundle("exit 0")
+	root := filepath.Join(s.dir, "ro")
+	os.Mkdir(root, 0o500)
+	for _, args := range [][]string{{"run", dir}, {"create", "--bundle", dir, "x"}} {
+		if _, errs, code := s.try(append([]string{"--root", root + "/sub"}, args...)...); code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "permission denied") {
+			t.Errorf("%v: exit code %d, %q", args, code, errs)
+		}
+	}
+}
+
+// TestDiskFull fills a small file system with the state directory on it.
+func TestDiskFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("takes root to mount a file system")
+	}
+	s := newSite(t)
+	dir := s.bundle(family + "wait")
+	mount := filepath.Join(s.dir, "small")
+	os.Mkdir(mount, 0o700)
+	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		t.Skipf("cannot mount a tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(mount, unix.MNT_DETACH) })
+	s.must("--root", mount+"/r", "run", "--detach", "--id", "before", dir)
+	ids := pids(t, dir+"/pids", 4)
+	fill, err := os.Create(mount + "/fill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err = fill.Write(make([]byte, 4096)); err == nil; {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	fill.Close()
+	for _, args := range [][]string{{"run", "--id", "x", dir}, {"create", "--bundle", dir, "x"}, {"run", "--detach", "--id", "x", dir}} {
+		_, errs, code := s.try(append([]string{"--root", mount + "/r"}, args...)...)
+		if code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "no space left on device") {
+			t.Errorf("%v: exit code %d, %q", args, code, errs)
+		}
+	}
+	if out := s.must("--root", mount+"/r", "list", "-q"); out != "before\n" {
+		t.Errorf("list: %q", out)
+	}
+	s.must("--root", mount+"/r", "kill", "before", "KILL")
+	gone(t, ids)
+	s.must("--root", mount+"/r", "delete", "--force", "before")
+}
+
+// TestReturnsAtOnce checks that a payload that dies on SIGTERM ends the run long before its grace period does.
+func TestReturnsAtOnce(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(`x=x; while :; do x=$x$x; done`, limit32M)
+	if _, _, code := s.try("run", dir); code != 137 {
+		t.Errorf("exit code %d, want 137 (and that before the grace period of 100 s)", code)
+	}
+}
+
+// TestStuckReader lets nobody read standard error: neither the limit nor the end may wait for it.
+func TestStuckReader(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(`x=x; while :; do x=$x$x; done`, limit32M)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	fd := int(w.Fd()) // which makes it blocking
+	unix.SetNonblock(fd, true)
+	for _, err = unix.Write(fd, make([]byte, 4096)); err == nil; {
+		_, err = unix.Write(fd, make([]byte, 4096))
+	}
+	unix.SetNonblock(fd, false)
+	c := s.command("run", "-v0.1", dir)
+	c.Stderr = w
+	if err := c.Run(); c.ProcessState == nil || c.ProcessState.ExitCode() != 137 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestForkStorm ends a payload that forks into new sessions as fast as it can.
+func TestForkStorm(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(`
+storm() { while :; do setsid sh -c 'sleep 1000' & sleep 0.002; done; }
+storm & storm & echo > started; wait`)
+	c := s.command("run", "--id", "storm", dir)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "twenty processes", func() bool { return s.state("storm").MLRun.Processes > 20 })
+	reaper := parentOf(t, s.state("storm").Pid)
+	s.must("kill", "storm", "KILL")
+	if err := c.Wait(); c.ProcessState.ExitCode() != 137 {
+		t.Errorf("%v", err)
+	}
+	if _, err := proc.Root.Stat(reaper); err == nil {
+		t.Error("the reaper is left, so something else is")
+	}
+}
+
+func parentOf(t *testing.T, pid int) int {
+	t.Helper()
+	st, err := proc.Root.Stat(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.PPID
+}
+
+func TestFaultsAsNobody(t *testing.T) {
+	asnobody.Run(t, "^Test(SupervisorKilled|ReaperKilled|CreatorKilled|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm)$")
+}
