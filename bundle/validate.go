@@ -169,7 +169,8 @@ func (c *checker) hooks() {
 		return
 	}
 	n := c.member(0, "hooks")
-	c.hookList(c.member(n, "prestart"), hooks.Prestart) //nolint:staticcheck // deprecated, not gone
+	//lint:ignore SA1019 prestart is deprecated, and still in use
+	c.hookList(c.member(n, "prestart"), hooks.Prestart)
 	c.hookList(c.member(n, "createRuntime"), hooks.CreateRuntime)
 	c.hookList(c.member(n, "createContainer"), hooks.CreateContainer)
 	c.hookList(c.member(n, "startContainer"), hooks.StartContainer)

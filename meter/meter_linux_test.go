@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mlrun/internal/asnobody"
+	"mlrun/internal/clients"
 	"mlrun/meter"
 	"mlrun/proc"
 )
@@ -252,10 +253,7 @@ func TestAsNobody(t *testing.T) {
 
 // TestCopyOnWrite checks that the bound sees pages that are copied without any growth of a resident set.
 func TestCopyOnWrite(t *testing.T) {
-	py, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("needs python3 to fork without exec")
-	}
+	py := clients.Need(t, "python3", "to fork without exec")
 	script := `
 import mmap, os, sys
 m = mmap.mmap(-1, 64<<20, mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)

@@ -111,6 +111,27 @@ func (fs FS) PIDs() ([]int, error) {
 	return pids, err
 }
 
+// threadRuns tells whether a process has a thread that is neither stopped nor ended.
+func (fs FS) threadRuns(pid int) bool {
+	d, err := os.Open(fs.path(pid, "task"))
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	tids, _ := d.Readdirnames(-1)
+	var buf [1024]byte
+	for _, tid := range tids {
+		b, err := fs.ReadFile(pid, "task/"+tid+"/stat", buf[:])
+		if err != nil {
+			continue
+		}
+		if s, err := ParseStat(b); err == nil && !s.Stopped() && s.State != 'Z' && s.State != 'X' {
+			return true
+		}
+	}
+	return false
+}
+
 // Self is the identity of the calling process.
 func Self() ID {
 	s, err := Root.Stat(os.Getpid())

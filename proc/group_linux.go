@@ -328,8 +328,7 @@ func (g *Group) Freeze(limit time.Duration) *Frozen {
 		found := g.lookAgain()
 		running := 0
 		for pid, m := range g.members {
-			s, err := g.fs.Stat(pid)
-			if err == nil && s.Start == m.Start && !s.Stopped() && !s.Ended() {
+			if g.runs(pid, m) {
 				running++
 			}
 		}
@@ -344,6 +343,22 @@ func (g *Group) Freeze(limit time.Duration) *Frozen {
 			time.Sleep(50 * time.Microsecond)
 		}
 	}
+}
+
+// runs tells whether any thread of a process is neither stopped nor ended: /proc/PID/stat has the state of the first thread only,
+// and a stop reaches the threads one after the other.
+func (g *Group) runs(pid int, m *Member) bool {
+	s, err := g.fs.Stat(pid)
+	if err != nil || s.Start != m.Start || s.Ended() {
+		return false
+	}
+	if s.Threads <= 1 {
+		return !s.Stopped()
+	}
+	if !s.Stopped() && s.State != 'Z' {
+		return true
+	}
+	return g.fs.threadRuns(pid)
 }
 
 // lookAgain finds what was forked meanwhile, without the 100 ms of patience that Update has.

@@ -169,7 +169,7 @@ func (s *session) hook(ctx context.Context, stage supervise.Stage, payload proc.
 	run := func(kind string, list []specs.Hook) error { return runHooks(ctx, kind, list, st) }
 	switch stage {
 	case supervise.StageCreate:
-		//nolint:staticcheck // prestart is deprecated, and still in use
+		//lint:ignore SA1019 prestart is deprecated, and still in use
 		if err := run("prestart", h.Prestart); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mlrun/internal/asnobody"
+	"mlrun/internal/clients"
 	"mlrun/proc"
 )
 
@@ -42,13 +43,10 @@ type shell struct {
 }
 
 func startShell(t *testing.T) *shell {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("needs bash, for its job control")
-	}
+	bash := clients.Need(t, "bash", "for its job control")
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("needs a pseudo-terminal: %v", err)
+		clients.Missing(t, "a pseudo-terminal: "+err.Error())
 	}
 	t.Cleanup(func() { pty.Close() })
 	fd := int(pty.Fd())

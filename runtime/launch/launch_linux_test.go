@@ -101,7 +101,7 @@ func TestStepsApply(t *testing.T) {
 		Env:     []string{"PATH=/usr/bin:/bin", "X=y z"},
 		Rlimits: []Rlimit{{"RLIMIT_CORE", unix.RLIMIT_CORE, 0, 4096}},
 	}, `pwd; umask; grep NoNewPrivs /proc/self/status; cat /proc/self/oom_score_adj; ulimit -Hc # in 512-byte blocks
- echo "$X"; ls /proc/self/fd | wc -l; [ $(ps -o pgid= $$) = $$ ] && echo own group`)
+ echo "$X"; ls /proc/self/fd | wc -l; [ $(cut -d ' ' -f 5 /proc/$$/stat) = $$ ] && echo own group`)
 	want := "/usr\n0027\nNoNewPrivs:\t1\n321\n8\ny z\n4\nown group"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -52,7 +52,6 @@ type plan struct {
 	// scratch memory of the children
 	all, old sigset
 	pid      int32
-	status   int32
 	polls    [2]pollfd
 	siginfo  [128]byte
 	buf      [4096]byte

@@ -124,7 +124,7 @@ func CheckID(id string) error {
 	if len(id) > 40 {
 		id = id[:40] + "..."
 	}
-	return fmt.Errorf("invalid container id %q: %s; want 1 to 1024 of A-Z a-z 0-9 _ + . -, and neither . nor ..", id, bad)
+	return fmt.Errorf("invalid container id %q: %s; want 1 to 1024 characters of A-Z a-z 0-9 _ + . - that are no directory's name", id, bad)
 }
 
 // name is the directory of an id. Ids may be longer than file names: such a one is kept under its hash, with the id in a file.

@@ -20,7 +20,7 @@ const (
 	costPerGiB  = 10 * time.Millisecond  // of an exact reading (4 KiB pages)
 	maxVictims  = 10
 	duty        = 4   // readings that are forced by shared memory take at most 1/(1+duty) of the time
-	peakPercent = 101 // a bound of this much of the known peak is worth an exact reading
+	peakPercent = 101 // a bound of this much of the highest one that was read exactly is worth an exact reading
 	peakHaste   = 4   // if it takes at most this part of the time to the next sample
 	steadyPart  = 50  // and the group has changed by at most this part of it
 )
@@ -58,6 +58,7 @@ type stats struct {
 	memory     Memory
 	last       meter.Reading // newest exact reading
 	bound      int64         // newest bound
+	peakBound  int64         // highest bound for which there is an exact reading
 	boundAt    time.Time
 	processes  int
 	underSince time.Time     // newest sample under the limit
@@ -191,7 +192,7 @@ func (s *sampler) worthForPeak(now time.Time, before, bound int64) bool {
 	since := now.Sub(st.last.At)
 	steady := max(bound, before)-min(bound, before) <= bound/steadyPart
 	cost := max(st.last.Cost, estimate(bound))
-	return steady && bound > st.memory.Peak*peakPercent/100 && since >= peakEvery && since >= peakShare*st.last.Cost &&
+	return steady && bound > st.peakBound*peakPercent/100 && since >= peakEvery && since >= peakShare*st.last.Cost &&
 		s.policy.Next(bound) >= peakHaste*cost
 }
 
@@ -208,6 +209,7 @@ func (s *sampler) exact() meter.Reading {
 	st := &s.stats
 	st.last = r
 	st.processes = r.Processes
+	st.peakBound = max(st.peakBound, st.bound)
 	st.memory.ExactReads++
 	st.memory.Peak = max(st.memory.Peak, r.Memory)
 	st.memory.Unreadable = max(st.memory.Unreadable, r.Unreadable)

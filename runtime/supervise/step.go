@@ -140,7 +140,8 @@ func step(s state, e event, c settings) (state, []action) {
 			return s.kill(s.reason)
 		}
 	case evStopped:
-		if c.jobControl && s.phase == running && !s.exited {
+		// Also in created: a stop right after execve may be reported before it.
+		if c.jobControl && s.phase < stopping && !s.exited {
 			return s, []action{{kind: actSuspend}}
 		}
 	}

@@ -1,0 +1,42 @@
+# Needs Go, make and git; "make race" needs a C compiler as well.
+
+GO           ?= go
+FUZZTIME     ?= 10s
+STATICCHECK  ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TESTFLAGS    ?=
+# Debian packages that the tests need beyond Go. They are installed with apt-get when they are missing and that is possible.
+TEST_PACKAGES ?= bash python3-minimal util-linux
+
+.PHONY: all build test race lint bench fuzz clean test-packages
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o mlrun ./cmd/mlrun
+
+test-packages:
+	@if [ -n "$(strip $(TEST_PACKAGES))" ]; then scripts/install-packages $(TEST_PACKAGES); fi
+
+test: test-packages
+	$(GO) test $(TESTFLAGS) ./...
+
+race: test-packages
+	@command -v "$$($(GO) env CC | cut -d ' ' -f 1)" >/dev/null || { \
+		echo "make race: the race detector needs cgo, and there is no C compiler ($$($(GO) env CC)): install gcc" >&2; exit 1; }
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+
+lint:
+	@files="$$(gofmt -l .)"; if [ -n "$$files" ]; then echo "gofmt -w is due for:" >&2; echo "$$files" >&2; exit 1; fi
+	GOOS=linux CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=darwin GOARCH=amd64 CGO_ENABLED=0 $(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench:
+	$(GO) run ./bench
+
+fuzz:
+	GO="$(GO)" FUZZTIME="$(FUZZTIME)" scripts/fuzz
+
+clean:
+	rm -rf mlrun dist
