@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -222,11 +223,14 @@ func (s *session) letGo() {
 
 // WriteReport writes a verdict to a file, atomically; "-" is the standard output.
 func WriteReport(path string, v *Verdict) error {
-	b, err := json.Marshal(v)
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
 	if err != nil {
 		return err
 	}
-	b = append(b, '\n')
+	b := buf.Bytes()
 	if path == "-" {
 		_, err = os.Stdout.Write(b)
 	} else if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
