@@ -233,8 +233,8 @@ func WriteReport(path string, v *Verdict) error {
 	b := buf.Bytes()
 	if path == "-" {
 		_, err = os.Stdout.Write(b)
-	} else if info, e := os.Stat(path); e == nil && !info.Mode().IsRegular() {
-		err = writeTo(path, b) // a device, a pipe, /dev/fd/3
+	} else if info, e := os.Lstat(path); e == nil && !info.Mode().IsRegular() {
+		err = writeTo(path, b) // a device, a pipe, a link, /dev/fd/3
 	} else {
 		err = store.WriteFile(path, b, 0o644)
 	}
@@ -245,7 +245,7 @@ func WriteReport(path string, v *Verdict) error {
 }
 
 func writeTo(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}

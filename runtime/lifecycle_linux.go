@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	verdictWait = 200 * time.Millisecond
 	statsWait   = time.Second      // how long State waits for an answer of the supervisor
 	controlWait = 10 * time.Second // how long a request may take; after it Delete kills the supervisor
 )
@@ -90,10 +91,7 @@ func (r *Runtime) State(id string) (*State, error) {
 		s.MLRun.Supervisor = rec.Supervisor.PID
 	}
 	if status == specs.StateStopped {
-		if rec.Verdict != nil || !live {
-			s.finished(rec)
-		}
-		return s, nil
+		return r.stopped(d, rec, s), nil
 	}
 	if status == specs.StateCreating || !live {
 		return s, nil
@@ -106,11 +104,33 @@ func (r *Runtime) State(id string) (*State, error) {
 		return s, nil
 	}
 	// It may have ended while it was asked.
-	if again, err := load(d); err == nil && again.Verdict != nil {
-		s = again.state(specs.StateStopped)
-		s.finished(again)
+	if status, _ := rec.status(); status == specs.StateStopped {
+		s = r.stopped(d, rec, s)
 	}
 	return s, nil
+}
+
+// stopped completes the state of a container whose payload has ended. A supervisor that lives is about to write the verdict, unless
+// something of the container still has its grace period.
+func (r *Runtime) stopped(d *store.Dir, rec *record, s *State) *State {
+	for end := time.Now().Add(verdictWait); rec.Verdict == nil; time.Sleep(time.Millisecond) {
+		// In this order: a supervisor that is gone by now has written what it had to.
+		live := proc.Root.Alive(rec.Supervisor)
+		if again, err := load(d); err == nil {
+			*rec = *again
+		}
+		if !live || time.Now().After(end) {
+			break
+		}
+	}
+	pid := s.MLRun.Supervisor
+	s = rec.state(specs.StateStopped)
+	if rec.Verdict != nil || !proc.Root.Alive(rec.Supervisor) {
+		s.finished(rec)
+	} else {
+		s.MLRun.Supervisor = pid
+	}
+	return s
 }
 
 // List tells the states of all containers, without their current memory. One whose state cannot be used is listed with the

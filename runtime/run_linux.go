@@ -99,8 +99,9 @@ type session struct {
 	publish    *time.Timer // of claim
 	publishing chan struct{}
 
-	mu  sync.Mutex
-	rec *record
+	mu    sync.Mutex
+	rec   *record
+	saved bool
 }
 
 // save writes the record, if the run has a state.
@@ -110,10 +111,18 @@ func (s *session) save() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.saved = true
 	if err := s.dir.Write(s.rec); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	return nil
+}
+
+// isSaved tells whether the record was stored once, so that a change of it must be, too.
+func (s *session) isSaved() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved
 }
 
 // set changes the record.
@@ -139,8 +148,8 @@ func (s *session) config() *supervise.Config {
 	cfg.Created = s.created
 	cfg.Started = func(at time.Time) error {
 		s.set(func(r *record) { r.Started = &at })
-		if s.publish != nil {
-			return nil
+		if s.publish != nil && !s.isSaved() {
+			return nil // the timer does it
 		}
 		return s.save()
 	}

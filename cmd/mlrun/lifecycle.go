@@ -28,8 +28,8 @@ executed, and runs the create hooks. Changes of config.json after it have no eff
 EXIT STATUS
   0 when it was created, 2 for a wrong command line, else 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().Changed("memory") && c.memory == "" {
-				return usagef(`--memory: "" is no size`)
+			if err := notEmpty(cmd.Flags(), "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
+				return err
 			}
 			if console != "" {
 				return fmt.Errorf("--console-socket: not supported: process.terminal is not either")

@@ -66,7 +66,11 @@ func run(argv []string, inherited int) int {
 	} else {
 		root = a.rootCmd(argv[1:])
 	}
-	root.SetArgs(expandVerbose(argv[1:]))
+	args := argv[1:]
+	if a.signals != nil {
+		args = expandVerbose(args)
+	}
+	root.SetArgs(args)
 	err := root.Execute()
 	if err != nil {
 		a.report(err)
@@ -210,7 +214,7 @@ func (a *app) report(err error) {
 			a.report(e)
 		}
 	default:
-		a.fail(err.Error() + hint(err))
+		a.fail(err.Error() + a.hint(err))
 	}
 }
 
@@ -222,11 +226,11 @@ func (a *app) fail(text string) {
 }
 
 // hint is what to do about an error, when that is not obvious from it.
-func hint(err error) string {
+func (a *app) hint(err error) string {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"):
-		return "; see mlrun --help"
+		return "; see " + a.name + " --help"
 	case errors.Is(err, runtime.ErrExist):
 		return "; mlrun delete removes it, or choose another id"
 	case errors.Is(err, runtime.ErrNotExist):

@@ -38,6 +38,16 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&c.ignoreUnsupported, "ignore-unsupported", false, "warn about properties that are not supported instead of refusing them")
 }
 
+// notEmpty refuses flags that were given without a value: an unset variable in a script, most likely.
+func notEmpty(f *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if flag := f.Lookup(name); flag != nil && flag.Changed && flag.Value.String() == "" {
+			return usagef(`--%s: "" is no value`, name)
+		}
+	}
+	return nil
+}
+
 // resolve finds out which argument is what: an argument that names a directory with a config.json is the bundle.
 func (c *createFlags) resolve(args []string) (dir, id string, err error) {
 	dir, id = c.bundle, c.id
@@ -52,6 +62,8 @@ func (c *createFlags) resolve(args []string) (dir, id string, err error) {
 	}
 	arg := args[0]
 	switch {
+	case arg == "":
+		return "", "", usagef(`"": neither a bundle nor an id`)
 	case dir != "" && id != "":
 		return "", "", usagef("%q: --bundle and --id say it all", arg)
 	case dir != "":
@@ -131,8 +143,8 @@ With --detach it returns when the program runs; mlrun state, kill and delete do 
 EXIT STATUS
   as for mlrun; with --detach 0 when the program was started`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().Changed("memory") && c.memory == "" {
-				return usagef(`--memory: "" is no size`)
+			if err := notEmpty(cmd.Flags(), "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
+				return err
 			}
 			o, err := a.options(&c, args)
 			if err != nil {

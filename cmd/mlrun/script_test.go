@@ -99,7 +99,7 @@ func expandConfigs(dir string) error {
 }
 
 const (
-	scriptsTimeout = 3 * time.Minute  // for all of them
+	scriptsTimeout = time.Minute      // for all of them
 	waitTimeout    = 20 * time.Second // for one condition
 	waitStep       = 10 * time.Millisecond
 )
