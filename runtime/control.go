@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ type answer struct {
 type control struct {
 	requests chan supervise.Request
 	done     chan struct{}
+	serving  sync.WaitGroup
 }
 
 // address makes a socket address for a file of any path length: sun_path has 108 bytes, a link through an open directory is
@@ -81,7 +83,7 @@ func (c *control) accept(l net.Listener) {
 			time.Sleep(10 * time.Millisecond) // out of descriptors
 			continue
 		}
-		go c.serve(conn)
+		c.serving.Go(func() { c.serve(conn) })
 	}
 }
 
@@ -91,6 +93,15 @@ const maxRequest = 4096
 func (c *control) serve(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-c.done:
+			_ = conn.SetReadDeadline(time.Now()) // who has not asked yet is too late
+		case <-over:
+		}
+	}()
 	buf := make([]byte, maxRequest)
 	n, err := conn.Read(buf)
 	if err != nil {
@@ -114,15 +125,37 @@ func (c *control) serve(conn net.Conn) {
 			return
 		}
 	}
+	var a answer
 	select {
-	case a := <-reply:
-		b, _ := json.Marshal(a)
-		_, _ = conn.Write(b)
+	case a = <-reply:
 	case <-c.done:
+		select {
+		case a = <-reply: // the run's last words
+		default:
+			return
+		}
 	}
+	b, _ := json.Marshal(a)
+	_ = conn.SetWriteDeadline(time.Now().Add(lastWords))
+	_, _ = conn.Write(b)
 }
 
-func (c *control) close() { close(c.done) }
+// lastWords is how long the end of a supervisor waits for those who asked it something.
+const lastWords = time.Second
+
+// close refuses further requests and waits until those that were answered have been told.
+func (c *control) close() {
+	close(c.done)
+	told := make(chan struct{})
+	go func() {
+		c.serving.Wait()
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(lastWords):
+	}
+}
 
 // call sends a request to the supervisor of a container. errNoSupervisor means that there is none, or that it ended before it
 // answered.

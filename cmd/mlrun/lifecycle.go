@@ -31,6 +31,9 @@ EXIT STATUS
 			if err := notEmpty(cmd.Flags(), "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
 				return err
 			}
+			if len(args) == 0 && c.id == "" {
+				return usagef("create: no id: want mlrun create --bundle DIR ID")
+			}
 			if console != "" {
 				return fmt.Errorf("--console-socket: not supported: process.terminal is not either")
 			}

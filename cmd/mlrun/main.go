@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,11 @@ func main() {
 	os.Exit(run(os.Args, inherited))
 }
 
+// detached tells whether the arguments of run ask for --detach: no signals are passed on then.
+func detached(args []string) bool {
+	return slices.Contains(args, "-d") || slices.Contains(args, "--detach") || slices.Contains(args, "--detach=true")
+}
+
 // inheritedFDs counts the descriptors from 3 on that the caller left open, without a gap. It must be called before CloseOnExec:
 // what the Go runtime itself has opened by now is close-on-exec, and what came through execve is not.
 func inheritedFDs() int {
@@ -56,7 +62,7 @@ func inheritedFDs() int {
 // run carries out a command line and returns the exit code.
 func run(argv []string, inherited int) int {
 	a := &app{inherited: inherited, name: "mlrun"}
-	if len(argv) > 1 && (argv[1] == "run" || argv[1] == "limit") || filepath.Base(argv[0]) == "memlimit" {
+	if len(argv) > 1 && (argv[1] == "run" && !detached(argv[2:]) || argv[1] == "limit") || filepath.Base(argv[0]) == "memlimit" {
 		a.signals = runtime.CatchSignals()
 	}
 	var root *cobra.Command
@@ -67,7 +73,7 @@ func run(argv []string, inherited int) int {
 		root = a.rootCmd(argv[1:])
 	}
 	args := argv[1:]
-	if a.signals != nil {
+	if len(args) > 0 && args[0] == "run" || a.signals != nil {
 		args = expandVerbose(args)
 	}
 	root.SetArgs(args)
@@ -178,10 +184,7 @@ type reported struct{ error }
 
 // code is the exit code of the invocation.
 func (a *app) code(err error) int {
-	var (
-		usage  usageError
-		launch *runtime.LaunchError
-	)
+	var usage usageError
 	switch {
 	case err == nil:
 		return a.exit
@@ -189,8 +192,6 @@ func (a *app) code(err error) int {
 		return supervise.ExitUsage
 	case a.exit != 0:
 		return a.exit
-	case errors.As(err, &launch) && a.name == "run":
-		return launch.ExitCode
 	}
 	return supervise.ExitFailure
 }

@@ -58,6 +58,9 @@ func TestScripts(t *testing.T) {
 			run := filepath.Join(e.WorkDir, "run")
 			e.Setenv("XDG_RUNTIME_DIR", run)
 			e.Setenv("EXAMPLES", examples)
+			if os.Getenv("GORACE") == "" {
+				e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector makes every process sleep a second at its end
+			}
 			e.Setenv("UID", strconv.Itoa(os.Getuid()))
 			if err := os.Mkdir(run, 0o700); err != nil {
 				return err

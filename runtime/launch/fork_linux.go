@@ -359,11 +359,25 @@ func lookup(p *plan) (int, syscall.Errno) {
 		if e == 0 {
 			return i, 0
 		}
-		if e != syscall.ENOENT && e != syscall.ENOTDIR {
+		if e != syscall.ENOENT && e != syscall.ENOTDIR && exists(p, i) {
 			result = e
 		}
 	}
 	return -1, result
+}
+
+// exists tells whether candidate i is known to be there. In a directory of a search path that may not be searched it is not:
+// the next one is tried, and in the end the program was not found.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func exists(p *plan, i int) bool {
+	if !p.searched {
+		return true
+	}
+	_, e := sys(unix.SYS_FACCESSAT, atCwd, uintptr(unsafe.Pointer(p.paths[i])), unix.F_OK, 0)
+	return e == 0
 }
 
 // execute tries the candidates in order, as execvp(3): what is not there is skipped, what may not be executed is
@@ -385,7 +399,9 @@ func execute(p *plan) (int, syscall.Errno) {
 			}
 		case syscall.ENOTDIR:
 		case syscall.EACCES:
-			result, which = e, i
+			if exists(p, i) {
+				result, which = e, i
+			}
 		default:
 			return i, e
 		}

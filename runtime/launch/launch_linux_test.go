@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mlrun/internal/asnobody"
 )
 
 func TestMain(m *testing.M) {
@@ -118,12 +120,18 @@ func TestUser(t *testing.T) {
 	}
 }
 
+func TestAsNobody(t *testing.T) {
+	asnobody.Run(t, "^Test(Failures|ExitStatus|StepsApply|DaemonStaysInReach)$")
+}
+
 func TestFailures(t *testing.T) {
 	dir := t.TempDir()
 	plain, script := filepath.Join(dir, "plain"), filepath.Join(dir, "script")
 	os.WriteFile(plain, []byte("data"), 0o644)
 	os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755)
 	os.WriteFile(filepath.Join(dir, "text"), []byte("neither script nor ELF"), 0o755)
+	closed := filepath.Join(dir, "closed")
+	os.Mkdir(closed, 0)
 	for _, c := range []struct {
 		conf     Config
 		errno    syscall.Errno
@@ -131,6 +139,7 @@ func TestFailures(t *testing.T) {
 		text     string
 	}{
 		{Config{Args: []string{"no-such-program"}}, unix.ENOENT, true, `exec: "no-such-program": executable file not found in $PATH`},
+		{Config{Args: []string{"no-such-program"}, Path: closed + "/x:/usr/bin:/bin"}, unix.ENOENT, true, `exec: "no-such-program": executable file not found in $PATH`},
 		{Config{Args: []string{"/no/such"}}, unix.ENOENT, true, `exec: "/no/such": no such file or directory`},
 		{Config{Args: []string{plain}}, unix.EACCES, false, `exec: "` + plain + `": permission denied`},
 		{Config{Args: []string{"plain"}, Path: dir}, unix.EACCES, false, `exec: "plain": permission denied`},

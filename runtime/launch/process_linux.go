@@ -142,7 +142,7 @@ func (p *Process) failure(r report) error {
 		return &Error{Step: s.name, Errno: errno}
 	}
 	name := unix.BytePtrToString(p.plan.argv[0])
-	e := &ExecError{Name: name, Errno: errno, Searched: len(p.plan.paths) != 1 || name != unix.BytePtrToString(p.plan.paths[0])}
+	e := &ExecError{Name: name, Errno: errno, Searched: p.plan.searched}
 	if r.which >= 0 {
 		e.Path = unix.BytePtrToString(p.plan.paths[r.which])
 		e.Interpreter = errno == syscall.ENOENT

@@ -43,11 +43,12 @@ type plan struct {
 	terminal       int32
 	firstOwn       uintptr // the first descriptor that is not the payload's
 
-	steps []step
-	paths []*byte // exec candidates
-	argv  []*byte
-	envv  []*byte
-	names struct{ reaper, payload, children *byte }
+	steps    []step
+	paths    []*byte // exec candidates
+	searched bool    // they come from a search path
+	argv     []*byte
+	envv     []*byte
+	names    struct{ reaper, payload, children *byte }
 
 	// scratch memory of the children
 	all, old sigset
@@ -167,6 +168,7 @@ func (p *plan) strings(c *Config) (err error) {
 	if p.envv, err = syscall.SlicePtrFromStrings(c.Env); err != nil {
 		return fmt.Errorf("env: a variable contains a NUL byte")
 	}
+	p.searched = !strings.Contains(c.Args[0], "/")
 	for _, path := range candidates(c.Args[0], c.Path) {
 		b, err := p.cstring(path)
 		if err != nil {

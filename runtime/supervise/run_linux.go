@@ -401,8 +401,10 @@ func (l *loop) release() {
 func (l *loop) reap() {
 	if l.group != nil {
 		l.release()
-		if n := len(l.group.Members()); n > 0 && l.verdict.Left == 0 {
-			l.verdict.Left = n
+		for _, id := range l.group.Members() {
+			if proc.Root.Alive(id) {
+				l.verdict.Left++
+			}
 		}
 	}
 	l.proc.Reap()

@@ -53,7 +53,7 @@ type Memory struct {
 	Limit            int64   `json:"limit"`                      // bytes; -1: none
 	Held             string  `json:"held"`                       // "sampled", or "none" without a limit
 	Peak             int64   `json:"peak"`                       // bytes: the most that was measured
-	PeakSource       string  `json:"peakSource"`                 // "pss", or "maxrss" when there was never more than one process
+	PeakSource       string  `json:"peakSource"`                 // "pss", or "maxrss" when no sample saw more than one process
 	PeakUpper        int64   `json:"peakUpper"`                  // bytes: the most that it can have been at any sample
 	AtBreach         int64   `json:"atBreach,omitempty"`         // bytes, measured with the group stopped
 	DetectionDelayUS int64   `json:"detectionDelayUs,omitempty"` // microseconds since the last sample under the limit

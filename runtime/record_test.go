@@ -1,0 +1,88 @@
+//go:build linux
+
+package runtime
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"mlrun/bundle"
+	"mlrun/proc"
+	"mlrun/runtime/store"
+)
+
+func TestStatusIsDerived(t *testing.T) {
+	alive := proc.Self()
+	dead := proc.ID{PID: alive.PID, Start: alive.Start + 1} // the pid of a process that lives, but not that one
+	now := time.Now()
+	for name, c := range map[string]struct {
+		rec  record
+		want specs.ContainerState
+	}{
+		"claimed":                     {record{Creator: alive}, specs.StateCreating},
+		"claimed, creator killed":     {record{Creator: dead}, specs.StateStopped},
+		"never written":               {record{}, specs.StateStopped},
+		"supervisor at work":          {record{Creator: dead, Supervisor: alive}, specs.StateCreating},
+		"supervisor killed":           {record{Creator: alive, Supervisor: dead}, specs.StateStopped},
+		"waits for its start":         {record{Supervisor: alive, Payload: &alive}, specs.StateCreated},
+		"runs":                        {record{Supervisor: alive, Payload: &alive, Started: &now}, specs.StateRunning},
+		"payload ended":               {record{Supervisor: alive, Payload: &dead, Started: &now}, specs.StateStopped},
+		"supervisor killed just now":  {record{Supervisor: dead, Payload: &alive, Started: &now}, specs.StateRunning},
+		"finished":                    {record{Supervisor: alive, Payload: &alive, Started: &now, Verdict: []byte("{}")}, specs.StateStopped},
+		"finished, pid used by other": {record{Supervisor: dead, Payload: &alive, Verdict: []byte("{}")}, specs.StateStopped},
+	} {
+		if got, _ := c.rec.status(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestStateHasAPidOnlyWhileThereIsOne(t *testing.T) {
+	id := proc.Self()
+	r := record{ID: "x", Payload: &id}
+	for status, want := range map[specs.ContainerState]int{
+		specs.StateCreating: 0, specs.StateCreated: id.PID, specs.StateRunning: id.PID, specs.StateStopped: 0,
+	} {
+		if got := r.state(status).Pid; got != want {
+			t.Errorf("%s: pid %d, want %d", status, got, want)
+		}
+	}
+}
+
+func TestGenerateID(t *testing.T) {
+	seen := map[string]bool{}
+	for _, dir := range []string{"/a/hello", "/a/hello", "/", "/..", "/ü/ä ö", "/" + strings.Repeat("x", 300)} {
+		id, err := GenerateID(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.CheckID(id); err != nil || seen[id] {
+			t.Errorf("%s: id %q, %v", dir, id, err)
+		}
+		seen[id] = true
+	}
+}
+
+func TestEffectiveLimits(t *testing.T) {
+	b, err := bundle.Parse([]byte(`{"ociVersion":"1.3.0","process":{"args":["true"],"cwd":"/","rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":2}]},
+		"linux":{"resources":{"memory":{"limit":1000000}}},"annotations":{"dev.mlrun.memory.grace":"7"}}`), "/b", "config.json", bundle.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := CreateOptions{Bundle: b}
+	if m, g := o.effective(); m != 1000000 || g != 7*time.Second {
+		t.Errorf("of the bundle: %d, %v", m, g)
+	}
+	zero := time.Duration(0)
+	o.Memory, o.Grace = 5, &zero
+	if m, g := o.effective(); m != 5 || g != 0 {
+		t.Errorf("of the options: %d, %v", m, g)
+	}
+	l := o.limits()
+	if len(l) != 2 || l[0].Held != "sampled" || l[0].Hard != 5 || l[1].Held != "kernel" || l[1].Name != "RLIMIT_CORE" || l[1].Soft != 1 || l[1].Hard != 2 {
+		t.Errorf("limits %+v", l)
+	}
+}
