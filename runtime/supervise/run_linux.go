@@ -43,6 +43,8 @@ type loop struct {
 	launchErr  error
 	start      *Request // start request that waits for its answer
 	starting   bool
+	executing  bool            // execve was ordered, and what came of it is not known
+	nobody     bool            // no process is left
 	following  bool            // execve was ordered, and what follows it is not done
 	ended      bool            // nothing is left
 	finished   bool            // and nothing is to be done
@@ -287,7 +289,7 @@ func (l *loop) openGate() {
 	now := time.Now().UTC()
 	l.verdict.Started = &now
 	l.startSampler()
-	l.following = true
+	l.following, l.executing = true, true
 	l.helpers.Add(1)
 	go func() {
 		if f := l.cfg.Foreground; f != nil {
@@ -303,6 +305,12 @@ func (l *loop) openGate() {
 }
 
 func (l *loop) executed(err error) {
+	l.executing = false
+	defer func() {
+		if l.nobody {
+			l.event(event{kind: evDone})
+		}
+	}()
 	if err != nil {
 		l.failed(ReasonLaunch, err)
 		return
@@ -312,6 +320,15 @@ func (l *loop) executed(err error) {
 		l.answerStart(nil)
 		l.followed()
 	})
+}
+
+// done is called when no process is left. What came of execve, which may be known only after the payload's end, comes first: it
+// tells a program that ended from one that was never executed.
+func (l *loop) done() {
+	l.nobody = true
+	if !l.executing {
+		l.event(event{kind: evDone})
+	}
 }
 
 // followed is called when nothing more follows the execution of the program.
@@ -452,7 +469,7 @@ func (l *loop) reported(e launch.Event) {
 	case launch.Done:
 		l.rusage = &e.Rusage
 		l.proc.Wait()
-		l.event(event{kind: evDone})
+		l.done()
 	}
 }
 
@@ -489,7 +506,7 @@ func (l *loop) adopt(g *proc.Group) {
 			left++
 		}
 		if left == 0 && !g.Update(time.Now()) && len(g.Members()) == 0 {
-			l.post(func(l *loop) { l.event(event{kind: evDone}) })
+			l.post(func(l *loop) { l.done() })
 			return
 		}
 		time.Sleep(time.Millisecond)
