@@ -28,6 +28,9 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	if err := r.prepare(&o.CreateOptions); err != nil {
 		return nil, err
 	}
+	if err := launch.BecomeSubreaper(); err != nil {
+		return nil, err
+	}
 	rec := o.record()
 	rec.Supervisor = rec.Creator
 	s := &session{rt: r, opts: &o.CreateOptions, rec: rec}
@@ -71,7 +74,7 @@ func (s *session) claim() error {
 	return nil
 }
 
-// prepare checks the options and makes this process fit to be a supervisor's.
+// prepare checks the options, and chooses an id if there is none.
 func (r *Runtime) prepare(o *CreateOptions) error {
 	if o.ID == "" {
 		id, err := GenerateID(o.Bundle.Dir)
@@ -83,10 +86,7 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 	if err := store.CheckID(o.ID); err != nil {
 		return err
 	}
-	if err := Check(o.Bundle); err != nil {
-		return err
-	}
-	return launch.BecomeSubreaper()
+	return Check(o.Bundle)
 }
 
 // session is a run in this process, with its state directory if it has one.
