@@ -1,0 +1,175 @@
+package supervise
+
+import (
+	"errors"
+	"time"
+
+	"mlrun/proc"
+	"mlrun/runtime/launch"
+)
+
+// launch starts the payload. It runs in a goroutine of its own: a step such as chdir can block.
+func (l *loop) launch() {
+	c := l.cfg.Launch
+	c.Terminal = -1
+	if l.term.owned() && !inPipeline() {
+		c.Terminal = l.term.fd
+	}
+	p, err := launch.Start(&c)
+	l.post(func(l *loop) { l.launched(p, c.Terminal >= 0, err) })
+}
+
+// launched is called when the payload waits at the gate, or never will.
+func (l *loop) launched(p *launch.Process, lend bool, err error) {
+	if err == nil {
+		l.proc = p
+		go l.watch(p)
+		l.group, err = proc.NewGroup(proc.Root, p.Reaper, p.PID)
+		if errors.Is(err, proc.ErrGone) {
+			err = nil // killed already: its end follows
+		}
+	}
+	if err == nil && l.group != nil && l.cfg.Created != nil {
+		err = l.cfg.Created(l.group.Leader())
+	}
+	if err != nil {
+		l.failed(ReasonLaunch, err)
+		if l.proc == nil {
+			l.event(event{kind: evDone})
+		}
+		return
+	}
+	if lend {
+		l.term.lent = p.PID
+	}
+	l.event(event{kind: evCreated})
+	if l.state.phase >= stopping { // it was asked to end before it was there
+		l.killAll()
+		return
+	}
+	l.hooks(StageCreate, func(l *loop) {
+		if l.cfg.Ready != nil {
+			l.cfg.Ready()
+		}
+		if l.cfg.AutoStart {
+			l.begin()
+		}
+	})
+}
+
+// failed ends the run with an error.
+func (l *loop) failed(reason string, err error) {
+	if l.launchErr == nil {
+		l.launchErr = err
+		l.verdict.Error = err.Error()
+		var ee *launch.ExecError
+		if errors.As(err, &ee) {
+			l.launchCode = ExitNotExecutable
+			if ee.NotFound() {
+				l.launchCode = ExitNotFound
+			}
+		}
+	}
+	l.answerStart(err)
+	l.event(event{kind: evFailed, cause: reason})
+	l.followed()
+}
+
+func (l *loop) answerStart(err error) {
+	if l.cfg.Launched != nil {
+		l.cfg.Launched(err)
+		l.cfg.Launched = nil
+	}
+	if l.start != nil {
+		l.start.Reply(Snapshot{}, err)
+		l.start = nil
+	}
+}
+
+// hooks runs the hooks of a stage and then next, if none failed and nothing has ended meanwhile.
+func (l *loop) hooks(stage Stage, next func(*loop)) {
+	if l.cfg.Hook == nil || l.group == nil {
+		next(l)
+		return
+	}
+	hook, id := l.cfg.Hook, l.group.Leader()
+	l.helpers.Add(1)
+	go func() {
+		defer l.helpers.Done()
+		err := hook(l.ctx, stage, id)
+		l.post(func(l *loop) {
+			switch {
+			case err != nil:
+				l.failed(ReasonHook, err)
+			case stage != StagePost && l.state.phase >= stopping:
+				l.answerStart(ErrNotRunning)
+			default:
+				next(l)
+			}
+		})
+	}()
+}
+
+// begin starts a created payload.
+func (l *loop) begin() {
+	if l.starting || l.state.exited || l.state.phase != created {
+		l.answerStart(ErrNotCreated)
+		return
+	}
+	l.starting = true
+	l.hooks(StageStart, func(l *loop) { l.event(event{kind: evStart}) })
+}
+
+func (l *loop) openGate() {
+	now := time.Now().UTC()
+	l.verdict.Started = &now
+	l.startSampler()
+	l.following, l.executing = true, true
+	l.helpers.Add(1)
+	go func() {
+		if f := l.cfg.Foreground; f != nil {
+			<-f.ready
+		}
+		err := l.proc.Exec()
+		if err == nil && l.cfg.Started != nil {
+			err = l.cfg.Started(now) // while the program runs already: it does not wait for the disk
+		}
+		l.helpers.Done()
+		l.post(func(l *loop) { l.executed(err) })
+	}()
+}
+
+func (l *loop) executed(err error) {
+	l.executing = false
+	defer func() {
+		if l.nobody {
+			l.event(event{kind: evDone})
+		}
+	}()
+	if err != nil {
+		l.failed(ReasonLaunch, err)
+		return
+	}
+	l.event(event{kind: evStarted})
+	l.hooks(StagePost, func(l *loop) {
+		l.answerStart(nil)
+		l.followed()
+	})
+}
+
+// followed is called when nothing more follows the execution of the program.
+func (l *loop) followed() {
+	l.following = false
+	l.finish()
+}
+
+func (l *loop) startSampler() {
+	if l.group == nil {
+		return
+	}
+	s := newSampler(proc.Root, l.group, l.cfg.Memory)
+	s.onOver = func(b *breach) { l.post(func(l *loop) { l.breached(b) }) }
+	s.onHope = func() { l.post(func(l *loop) { l.event(event{kind: evHopeless}) }) }
+	l.sampler = s
+	go s.run()
+}
