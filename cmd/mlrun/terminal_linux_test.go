@@ -239,7 +239,9 @@ func TestTerminalInput(t *testing.T) {
 func TestTerminalBackgroundReader(t *testing.T) {
 	s := startShell(t)
 	pid := s.job("mlrun limit -q 100M -- sh -c 'echo pid $$; read x; echo \"<$x>\"' &")
-	eventually(t, "the reader is stopped in the background", func() bool { return state(pid) == 'T' })
+	// The payload stops first, then mlrun with it, and only then the shell has something to tell.
+	monitor := parentOf(t, parentOf(t, pid))
+	eventually(t, "the reader is stopped in the background", func() bool { return state(pid) == 'T' && state(monitor) == 'T' })
 	s.send("\r")
 	s.expect("Stopped")
 	s.send("fg\r")

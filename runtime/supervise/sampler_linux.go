@@ -60,7 +60,6 @@ type stats struct {
 	bound      int64         // newest bound
 	peakBound  int64         // highest bound for which there is an exact reading
 	boundAt    time.Time
-	processes  int
 	underSince time.Time     // newest sample under the limit
 	calm       time.Duration // freezes that found no breach, each alarmEvery, less the time that has passed
 	calmAt     time.Time
@@ -128,7 +127,7 @@ func (s *sampler) question(wait time.Duration) (sn snapshot, ok bool) {
 	case <-t.C:
 	}
 	st := s.totals()
-	return snapshot{Current: st.bound, Peak: max(st.memory.Peak, st.last.Memory), Processes: st.processes}, false
+	return snapshot{Current: st.bound, Peak: st.memory.Peak, Processes: s.group.Size()}, false
 }
 
 // sample takes one sample and returns when the next one is due.
@@ -208,7 +207,6 @@ func (s *sampler) exact() meter.Reading {
 	defer s.mu.Unlock()
 	st := &s.stats
 	st.last = r
-	st.processes = r.Processes
 	st.peakBound = max(st.peakBound, st.bound)
 	st.memory.ExactReads++
 	st.memory.Peak = max(st.memory.Peak, r.Memory)
