@@ -49,7 +49,10 @@ type sampler struct {
 	ask     chan chan snapshot
 	ceiling bool
 
-	mu    sync.Mutex
+	alarmed   time.Duration // freezes that found no breach, each alarmEvery, less the time that has passed
+	alarmedAt time.Time
+
+	mu    sync.Mutex // for whoever asks; the sampler itself only needs it to write
 	stats stats
 }
 
@@ -61,8 +64,6 @@ type stats struct {
 	peakBound  int64         // highest bound for which there is an exact reading
 	boundAt    time.Time
 	underSince time.Time     // newest sample under the limit
-	calm       time.Duration // freezes that found no breach, each alarmEvery, less the time that has passed
-	calmAt     time.Time
 	several    bool // there was more than one process at some sample
 }
 
@@ -239,10 +240,8 @@ func (s *sampler) measure(now time.Time) time.Duration {
 	r := s.exact()
 	if s.policy.Judge(limit.Sample{Exact: true, Frozen: true, Memory: r.Memory}) != limit.Breach {
 		f.Thaw(false)
-		s.mu.Lock()
-		s.stats.calm += alarmEvery
-		s.stats.underSince = now
-		s.mu.Unlock()
+		s.alarmed += alarmEvery
+		s.under(now)
 		return s.policy.Next(r.Upper)
 	}
 	s.report(r, f)
@@ -252,10 +251,9 @@ func (s *sampler) measure(now time.Time) time.Duration {
 // mayFreeze tells whether a freeze is due without a second opinion. The first crossing of the bound is often none of the limit,
 // the second one mostly is: the bound goes on from an exact reading then.
 func (s *sampler) mayFreeze(now time.Time) bool {
-	st := &s.stats
-	st.calm = max(0, st.calm-now.Sub(st.calmAt))
-	st.calmAt = now
-	return st.calm < alarms*alarmEvery
+	s.alarmed = max(0, s.alarmed-now.Sub(s.alarmedAt))
+	s.alarmedAt = now
+	return s.alarmed < alarms*alarmEvery
 }
 
 // pause keeps readings that shared memory forces from taking more than a part of the time.
