@@ -63,8 +63,8 @@ type stats struct {
 	bound      int64         // newest bound
 	peakBound  int64         // highest bound for which there is an exact reading
 	boundAt    time.Time
-	underSince time.Time     // newest sample under the limit
-	several    bool // there was more than one process at some sample
+	underSince time.Time // newest sample under the limit
+	several    bool      // there was more than one process at some sample
 }
 
 // snapshot answers a question about the state.
