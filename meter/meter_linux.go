@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"os"
 	"runtime"
 	"strconv"
@@ -16,6 +17,9 @@ const boundAge = time.Second
 
 // sharedMin is the resident size from which processes with equal sizes are asked whether they share their memory.
 const sharedMin = 1 << 20
+
+// sharedMost is how many address spaces of equal sizes a process is compared with: forked workers look alike.
+const sharedMost = 32
 
 // maxLag keeps the margin for counter lag useful on machines with many CPUs, where the worst case does not happen.
 const maxLag = 8 << 20
@@ -41,8 +45,10 @@ type Meter struct {
 	noRollup bool // Linux before 4.14
 	huge     bool // the machine has a pool of huge pages
 	lag      int64
-	buf      []byte
-	same     map[[2]int64]*entry
+
+	hugeFaults bool // a page fault may bring a huge page at any time
+	buf        []byte
+	same       map[[2]int64][]*entry // by size and RSS, one for each address space
 
 	base   int64 // the last exact reading
 	baseAt time.Time
@@ -50,11 +56,14 @@ type Meter struct {
 
 // New returns a meter that reads below fs (proc.Root).
 func New(fs proc.FS) *Meter {
-	m := &Meter{fs: fs, page: int64(os.Getpagesize()), set: map[int]*entry{}, buf: make([]byte, 4096), same: map[[2]int64]*entry{}}
+	m := &Meter{fs: fs, page: int64(os.Getpagesize()), set: map[int]*entry{}, buf: make([]byte, 4096), same: map[[2]int64][]*entry{}}
 	// Resident sizes are percpu counters since Linux 6.2: each CPU holds back up to max(32, 2 x CPUs) pages of a
 	// process. (Before, each thread held back up to 64 page faults; since 6.17 statm is exact.)
 	cpus := runtime.NumCPU()
 	m.lag = min(int64(cpus)*int64(max(32, 2*cpus))*m.page, maxLag)
+	if b, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err == nil {
+		m.hugeFaults = bytes.Contains(b, []byte("[always]"))
+	}
 	return m
 }
 
@@ -252,14 +261,15 @@ func (m *Meter) sharesMemory(e *entry) bool {
 		return false
 	}
 	key := [2]int64{e.size, e.rss}
-	o := m.same[key]
-	if o == nil {
-		m.same[key] = e
-		return false
-	}
 	const kcmpVM = 1 // KCMP_VM, Linux 3.5
-	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(o.PID), uintptr(e.PID), kcmpVM, 0, 0, 0)
-	return errno == 0 && r == 0
+	list := m.same[key]
+	for _, o := range list[:min(len(list), sharedMost)] {
+		if r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(o.PID), uintptr(e.PID), kcmpVM, 0, 0, 0); errno == 0 && r == 0 {
+			return true
+		}
+	}
+	m.same[key] = append(list, e)
+	return false
 }
 
 // Bound returns an upper bound of the memory of the set, in bytes. It takes the cheap one, the sum of RSS and of what the

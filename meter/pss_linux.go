@@ -38,7 +38,7 @@ func (m *Meter) Exact() Reading {
 		if err != nil {
 			r.Unreadable++
 			upper += e.rss
-			private += e.rss - min(e.shared, e.rss)
+			private += m.private(e)
 			shared = max(shared, e.shared)
 			u = Usage{ID: e.ID, Memory: e.rss}
 		} else {
@@ -52,6 +52,18 @@ func (m *Meter) Exact() Reading {
 	m.base, m.baseAt = r.Upper, r.At
 	r.Cost = time.Since(r.At)
 	return r
+}
+
+// private is what a process that cannot be read has for itself, as far as that is certain: of its anonymous pages, those that it
+// has touched since it was forked. The others may still be its parent's. Where huge pages come without being asked for, one
+// page fault says nothing about the size, and all anonymous pages count.
+func (m *Meter) private(e *entry) int64 {
+	anon := e.rss - min(e.shared, e.rss)
+	s, err := m.fs.Stat(e.PID)
+	if err != nil || m.hugeFaults {
+		return anon
+	}
+	return min(anon, int64(s.MinFlt)*m.page)
 }
 
 // pss reads what smaps_rollup, or smaps on kernels before 4.14, says. The error is ErrGone, or a permission.

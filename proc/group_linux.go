@@ -224,6 +224,13 @@ func (g *Group) Drop(id ID) {
 	}
 }
 
+// Forget forgets the member with this pid, which the caller has reaped.
+func (g *Group) Forget(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drop(pid)
+}
+
 // Members lists the processes as of the last Update.
 func (g *Group) Members() []ID {
 	g.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -105,7 +106,7 @@ func said(f *os.File) string {
 	}
 	b := make([]byte, min(size, maxHookOutput))
 	n, _ := f.ReadAt(b, size-int64(len(b)))
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(b[:n]), "?")), " ")
+	text := strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(b[:n]), "?"), func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' }), " ")
 	if text == "" {
 		return ""
 	}

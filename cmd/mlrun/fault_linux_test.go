@@ -248,6 +248,17 @@ func TestReaperKilled(t *testing.T) {
 	s.must("delete", "x")
 }
 
+// TestReaperStopped ends a run whose reaper somebody has stopped.
+func TestReaperStopped(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(family + "wait")
+	s.must("run", "--detach", "--id", "x", dir)
+	ids := pids(t, dir+"/pids", 4)
+	unix.Kill(parentOf(t, s.state("x").Pid), unix.SIGSTOP)
+	s.must("delete", "--force", "x")
+	gone(t, ids)
+}
+
 // TestCreatorKilled kills mlrun create at moments spread over its whole life.
 func TestCreatorKilled(t *testing.T) {
 	s := newSite(t)
@@ -459,5 +470,5 @@ func parentOf(t *testing.T, pid int) int {
 }
 
 func TestFaultsAsNobody(t *testing.T) {
-	asnobody.Run(t, "^Test(SupervisorKilled|ReaperKilled|CreatorKilled|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm)$")
+	asnobody.Run(t, "^Test(SupervisorKilled|ReaperKilled|ReaperStopped|CreatorKilled|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm)$")
 }

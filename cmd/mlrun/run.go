@@ -104,6 +104,13 @@ func (a *app) options(c *createFlags, args []string) (o runtime.CreateOptions, e
 	if c.preserveFDs < 0 || c.preserveFDs > a.inherited {
 		return o, usagef("--preserve-fds %d: only %d descriptors from 3 on are open", c.preserveFDs, a.inherited)
 	}
+	for flag, path := range map[string]string{"report": c.report, "pid-file": c.pidFile} {
+		if dir := filepath.Dir(path); path != "" && path != "-" {
+			if _, err := os.Stat(dir); err != nil {
+				return o, fmt.Errorf("--%s: %w", flag, err)
+			}
+		}
+	}
 	o.ID, o.PIDFile, o.Report, o.PreserveFDs = id, c.pidFile, c.report, c.preserveFDs
 	o.Bundle, err = a.load(dir, c.ignoreUnsupported)
 	return o, err

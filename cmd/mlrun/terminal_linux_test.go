@@ -219,6 +219,22 @@ func TestTerminalSuspend(t *testing.T) {
 	eventually(t, "the payload is gone", func() bool { return state(pid) == 0 })
 }
 
+func TestTerminalSuspendInPipeline(t *testing.T) {
+	s := startShell(t)
+	pid := s.job("mlrun limit -q 100M -- " + sleeper + " | cat")
+	s.send("\x1a")
+	s.expect("Stopped")
+	s.expect("ready> ")
+	if st := state(pid); st != 'T' {
+		t.Errorf("after Ctrl-Z the payload is in state %c", st)
+	}
+	s.send("fg\r")
+	eventually(t, "after fg the payload runs", func() bool { return state(pid) == 'S' })
+	s.send("\x03")
+	s.expect("ready> ")
+	eventually(t, "the payload is gone", func() bool { return state(pid) == 0 })
+}
+
 func TestTerminalInput(t *testing.T) {
 	s := startShell(t)
 	read := `sh -c 'echo pid $$; read x; echo "<$x>"; exit 7'`
@@ -301,5 +317,5 @@ func (s *shell) pidOf() int {
 }
 
 func TestTerminalAsNobody(t *testing.T) {
-	asnobody.Run(t, "^TestTerminal(Interrupt|Suspend|Input|IsGivenBack)$")
+	asnobody.Run(t, "^TestTerminal(Interrupt|Suspend|SuspendInPipeline|Input|IsGivenBack)$")
 }

@@ -78,6 +78,7 @@ func (l *loop) killAll() {
 	}
 	l.release()
 	l.proc.KillAll()
+	_ = unix.Kill(l.proc.Reaper, unix.SIGCONT) // it may have been stopped; it is a child that only this process waits for
 	l.thaw()
 }
 
@@ -165,20 +166,19 @@ func (l *loop) reaperLost() {
 func (l *loop) adopt(g *proc.Group) {
 	for {
 		g.SignalAll(unix.SIGKILL)
-		left := 0
-		for _, id := range g.Members() {
+		// Everything that is waited for here is of the group, or of a hook: whatever ends is reaped, also what no scan ever saw.
+		for {
 			var ws unix.WaitStatus
-			pid, err := unix.Wait4(id.PID, &ws, unix.WNOHANG, nil)
-			if err == nil && pid == id.PID {
-				if id == g.Leader() {
-					l.post(func(l *loop) { l.event(event{kind: evExited, status: syscall.WaitStatus(ws), known: true}) })
-				}
-				g.Drop(id)
-				continue
+			pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+			if err != nil || pid <= 0 {
+				break
 			}
-			left++
+			if pid == g.Leader().PID {
+				l.post(func(l *loop) { l.event(event{kind: evExited, status: syscall.WaitStatus(ws), known: true}) })
+			}
+			g.Forget(pid)
 		}
-		if left == 0 && !g.Update(time.Now()) && len(g.Members()) == 0 {
+		if len(g.Members()) == 0 && !g.Update(time.Now()) && len(g.Members()) == 0 {
 			l.post(func(l *loop) { l.done() })
 			return
 		}

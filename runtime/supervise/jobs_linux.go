@@ -19,7 +19,7 @@ func (l *loop) onSignal(sig syscall.Signal) {
 
 // suspend is called when the payload was stopped. What follows depends on what is true now, not when it was reported: the
 // stop may have been mlrun's own, to measure, and be over.
-func (l *loop) suspend() {
+func (l *loop) suspend(sig syscall.Signal) {
 	if l.pending != nil || l.group == nil {
 		return
 	}
@@ -27,7 +27,7 @@ func (l *loop) suspend() {
 	if err != nil || !s.Stopped() {
 		return
 	}
-	if l.term.owned() && l.term.lend(l.group.Leader().PID) {
+	if (sig == unix.SIGTTIN || sig == unix.SIGTTOU) && l.term.lend(l.group.Leader().PID) {
 		// It stopped for want of the terminal, which mlrun's job has: it was in a pipeline, or in the background before.
 		_ = l.group.SignalGroup(unix.SIGCONT)
 		return

@@ -99,7 +99,7 @@ func (l *loop) run() {
 			f(l)
 		case sig := <-l.sigs:
 			l.onSignal(sig.(syscall.Signal))
-			l.finished = l.finished || l.ended && asksToEnd(sig.(syscall.Signal)) // a hook takes too long
+			l.finished = l.finished || l.ended && endsRun(sig.(syscall.Signal)) // a hook takes too long
 		case r := <-l.cfg.Requests:
 			l.onRequest(r)
 		case <-l.timer.C:
@@ -153,7 +153,7 @@ func (l *loop) do(a action) {
 	case actKillAll:
 		l.killAll()
 	case actSuspend:
-		l.suspend()
+		l.suspend(a.sig)
 	case actFinish:
 		l.ended = true
 		l.finish()

@@ -142,7 +142,7 @@ func step(s state, e event, c settings) (state, []action) {
 	case evStopped:
 		// Also in created: a stop right after execve may be reported before it.
 		if c.jobControl && s.phase < stopping && !s.exited {
-			return s, []action{{kind: actSuspend}}
+			return s, []action{{kind: actSuspend, sig: e.sig}}
 		}
 	}
 	return s, nil
@@ -157,10 +157,14 @@ func (s state) kill(reason string) (state, []action) {
 	return s, []action{{kind: actKillAll}, {kind: actArm, wait: again}}
 }
 
-// asksToEnd tells whether a process that gets sig is expected to clean up and end.
-func asksToEnd(sig syscall.Signal) bool {
-	return sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGHUP || sig == syscall.SIGQUIT
+// endsRun tells whether a signal to mlrun means that the run is to end.
+func endsRun(sig syscall.Signal) bool {
+	return asksToEnd(sig) || sig == syscall.SIGINT || sig == syscall.SIGQUIT
 }
+
+// asksToEnd tells whether every process that gets sig is expected to clean up and end, and has a grace period for it. SIGINT and SIGQUIT
+// are for the process in front of the user: what a shell has put in the background ignores them.
+func asksToEnd(sig syscall.Signal) bool { return sig == syscall.SIGTERM || sig == syscall.SIGHUP }
 
 // remember notes a signal that is sent on request; to all members, or to the payload alone.
 func (s *state) remember(sig syscall.Signal, all bool) {
@@ -174,14 +178,14 @@ func (s *state) remember(sig syscall.Signal, all bool) {
 func (s state) signal(sig syscall.Signal) (state, []action) {
 	if s.phase == creating || s.phase == killing {
 		// Nobody to send it to yet, or nobody for long.
-		if asksToEnd(sig) && s.phase == creating {
+		if endsRun(sig) && s.phase == creating {
 			return s.kill(ReasonKilled)
 		}
 		return s, nil
 	}
 	s.remember(sig, true)
-	if s.exited {
-		return s, []action{{kind: actSignalAll, sig: sig}}
+	if s.exited || asksToEnd(sig) {
+		return s, []action{{kind: actSignalAll, sig: sig}} // also to those that left the group
 	}
 	return s, []action{{kind: actSignalGroup, sig: sig}}
 }

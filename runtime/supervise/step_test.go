@@ -82,6 +82,14 @@ func TestNothingOutlivesThePayload(t *testing.T) {
 	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, term, end, event{kind: evTimer}); !has(as, actKillAll) {
 		t.Errorf("the grace period does not end: %v", as)
 	}
+	// Ctrl-C is for the process in front: what a shell has in the background ignores it, and nobody waits for that.
+	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, event{kind: evSignal, sig: syscall.SIGINT}, end); !has(as, actKillAll) {
+		t.Errorf("a grace period after SIGINT: %v", as)
+	}
+	// SIGTERM reaches those that left the group, too.
+	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, term); !has(as, actSignalAll) {
+		t.Errorf("SIGTERM is not for all: %v", as)
+	}
 	// A signal to the payload alone asks nobody else.
 	kill := event{kind: evKill, sig: syscall.SIGTERM}
 	if _, as = play(settings{grace: graceOf}, event{kind: evCreated}, event{kind: evStarted}, kill, end); !has(as, actKillAll) {

@@ -9,7 +9,7 @@
 //	creating -> created -> running -> stopping -> killing -> stopped
 //
 // A run ends when the payload ends: what it leaves behind is killed, as with the first process of a pid namespace. When the
-// group was asked to end before (SIGTERM, SIGINT, SIGHUP, SIGQUIT), what is left has the grace period for it.
+// group was asked to end before (SIGTERM, SIGHUP), what is left has the grace period for it.
 //
 // # What it does not
 //
