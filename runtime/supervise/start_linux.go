@@ -76,10 +76,6 @@ func (l *loop) failed(reason string, err error) {
 }
 
 func (l *loop) answerStart(err error) {
-	if l.cfg.Launched != nil {
-		l.cfg.Launched(err)
-		l.cfg.Launched = nil
-	}
 	if l.start != nil {
 		l.start.Reply(Snapshot{}, err)
 		l.start = nil
@@ -147,6 +143,7 @@ func (l *loop) executed(err error) {
 		}
 	}()
 	if err != nil {
+		l.verdict.Started = nil
 		l.failed(ReasonLaunch, err)
 		return
 	}

@@ -66,8 +66,6 @@ type Config struct {
 	Ready func()
 	// Started is called when the program was executed; an error ends the run. Requests wait for it, the program does not.
 	Started func(at time.Time) error
-	// Launched is called, when not nil, with what came of the start: nil, or the reason why the program is not running.
-	Launched func(error)
 
 	// Progress is called every ProgressEvery with what is known, in a goroutine of its own.
 	Progress      func(Snapshot)
