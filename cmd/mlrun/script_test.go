@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Mkdir(run, 0o700); err != nil {
 				return err
 			}
+			e.Defer(func() { deleteAll(run) })
 			return expandConfigs(e.WorkDir)
 		},
 		Condition: func(name string) (bool, error) {
@@ -85,6 +86,19 @@ func TestScripts(t *testing.T) {
 }
 
 func TestScriptsAsNobody(t *testing.T) { asnobody.Run(t, "^TestScripts$") }
+
+// deleteAll ends what a script that failed has left.
+func deleteAll(run string) {
+	mlrun := func(args ...string) []byte {
+		c := exec.Command("mlrun", args...)
+		c.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+run)
+		out, _ := c.Output()
+		return out
+	}
+	for _, id := range strings.Fields(string(mlrun("list", "--quiet"))) {
+		mlrun("delete", "--force", id)
+	}
+}
 
 // expandConfigs replaces the variables in every config.json below dir.
 func expandConfigs(dir string) error {
