@@ -18,6 +18,7 @@ type rule struct {
 	reason string
 	by     string
 	keys   bool
+	moves  bool // a key without anything asks for something, too
 }
 
 // unsupported is all that the spec knows and mlrun does not honour: together
@@ -56,7 +57,7 @@ var unsupported = [...]section{
 		{name: "cgroupsPath", reason: noCgroups},
 		{name: "namespaces", by: "type", reason: noNamespaces},
 		{name: "devices", by: "path", reason: "mlrun makes no device files: the program sees those of the host"},
-		{name: "netDevices", keys: true, reason: noNamespaces},
+		{name: "netDevices", keys: true, moves: true, reason: noNamespaces},
 		{name: "seccomp", reason: "the program keeps the system call filter of its caller"},
 		{name: "rootfsPropagation", reason: noMounts},
 		{name: "maskedPaths", reason: noMounts},
@@ -141,6 +142,10 @@ func (c *checker) apply(r *rule, n int) {
 		}
 	case c.nodes[m].kind == object && r.keys:
 		for _, e := range c.entries(m) {
+			if r.moves && c.isEmpty(e.value) {
+				c.refuse(e.value, r.reason)
+				continue
+			}
 			c.refuseElement(e.value, r)
 		}
 	default:
