@@ -108,14 +108,20 @@ func (g *Group) Update(now time.Time) bool {
 			added = added || isNew
 		}
 	}
-	for pid := last - step + 1; pid <= last; pid++ {
+	added = g.probeNew(last-step, last, now) || added
+	return added || len(g.members) != before
+}
+
+// probeNew looks at the pids after from up to last, and tells whether one is a new member.
+func (g *Group) probeNew(from, last int, now time.Time) (added bool) {
+	for pid := from + 1; pid <= last; pid++ {
 		seen, isNew := g.probe(pid)
 		if !seen {
 			g.pending[pid] = now
 		}
 		added = added || isNew
 	}
-	return added || len(g.members) != before
+	return added
 }
 
 // scan looks at every process. A child may be listed before its parent, so it goes on until nothing is found.
@@ -316,14 +322,7 @@ func (g *Group) lookAgain() bool {
 		g.last = last
 		return g.scan(time.Now())
 	}
-	found := false
-	for pid := g.last + 1; pid <= last; pid++ {
-		seen, added := g.probe(pid)
-		if !seen {
-			g.pending[pid] = time.Now()
-		}
-		found = found || added
-	}
+	found := g.probeNew(g.last, last, time.Now())
 	g.last, g.changed = last, g.changed || step > 0
 	return found
 }

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	verdictWait = 200 * time.Millisecond
-	statsWait   = time.Second      // how long State waits for an answer of the supervisor
-	controlWait = 10 * time.Second // how long a request may take; after it Delete kills the supervisor
+	verdictWait = 200 * time.Millisecond // how long State waits for the verdict of a payload that has ended
+	statsWait   = time.Second            // how long State waits for an answer of the supervisor
+	controlWait = 10 * time.Second       // how long a request may take; after it Delete kills the supervisor
 )
 
 // ask sends a request to the supervisor of a container. One that lives but has no socket yet is about to make it.
@@ -85,11 +85,7 @@ func (r *Runtime) State(id string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	status, live := rec.status()
-	s := rec.state(status)
-	if live {
-		s.MLRun.Supervisor = rec.Supervisor.PID
-	}
+	s, status, live := rec.now()
 	if status == specs.StateStopped {
 		return r.stopped(d, rec, s), nil
 	}
@@ -152,11 +148,7 @@ func (r *Runtime) List() ([]*State, error) {
 			states = append(states, s)
 			continue
 		}
-		status, live := rec.status()
-		s := rec.state(status)
-		if live {
-			s.MLRun.Supervisor = rec.Supervisor.PID
-		}
+		s, status, live := rec.now()
 		if status == specs.StateStopped && (rec.Verdict != nil || !live) {
 			s.finished(rec)
 		}

@@ -89,10 +89,8 @@ func (o *CreateOptions) launchConfig() launch.Config {
 		OOMScoreAdj: p.OOMScoreAdj, Umask: p.User.Umask, NoNewPrivileges: p.NoNewPrivileges,
 		PreserveFDs: o.PreserveFDs,
 	}
-	for _, v := range c.Env {
-		if path, ok := strings.CutPrefix(v, "PATH="); ok {
-			c.Path = path
-		}
+	if path, ok := bundle.LookupEnv(c.Env, "PATH"); ok {
+		c.Path = path
 	}
 	for _, l := range o.Bundle.Rlimits {
 		c.Rlimits = append(c.Rlimits, launch.Rlimit{Name: l.Type.Name, Resource: l.Type.Resource, Soft: l.Soft, Hard: l.Hard})

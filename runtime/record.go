@@ -111,6 +111,16 @@ func (r *record) state(status specs.ContainerState) *State {
 	return s
 }
 
+// now is the state as of now, with the pid of the supervisor if that lives.
+func (r *record) now() (s *State, status specs.ContainerState, live bool) {
+	status, live = r.status()
+	s = r.state(status)
+	if live {
+		s.MLRun.Supervisor = r.Supervisor.PID
+	}
+	return s, status, live
+}
+
 // memory starts the memory part of a state.
 func (r *record) memory() *MemoryState {
 	if r.Memory > 0 {

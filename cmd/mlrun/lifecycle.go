@@ -28,24 +28,18 @@ executed, and runs the create hooks. Changes of config.json after it have no eff
 EXIT STATUS
   0 when it was created, 2 for a wrong command line, else 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := notEmpty(cmd.Flags(), "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
-				return err
-			}
-			if len(args) == 0 && c.id == "" {
+			if len(args) == 0 && c.id == "" && !cmd.Flags().Changed("id") {
 				return usagef("create: no id: want mlrun create --bundle DIR ID")
 			}
 			if console != "" {
 				return fmt.Errorf("--console-socket: not supported: process.terminal is not either")
 			}
-			if len(args) == 1 && c.id == "" && c.bundle == "" {
+			if len(args) == 1 && c.id == "" && c.bundle == "" && !cmd.Flags().Changed("bundle") {
 				c.bundle = "."
 			}
-			o, err := a.options(&c, args)
+			o, err := a.options(cmd.Flags(), &c, args)
 			if err != nil {
 				return err
-			}
-			if o.ID == "" {
-				return usagef("create: no id: want mlrun create --bundle DIR ID")
 			}
 			rt, err := a.open()
 			if err != nil {

@@ -84,7 +84,10 @@ func (c *createFlags) resolve(args []string) (dir, id string, err error) {
 }
 
 // options turns the flags into options of package runtime.
-func (a *app) options(c *createFlags, args []string) (o runtime.CreateOptions, err error) {
+func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtime.CreateOptions, err error) {
+	if err := notEmpty(f, "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
+		return o, err
+	}
 	dir, id, err := c.resolve(args)
 	if err != nil {
 		return o, err
@@ -150,10 +153,7 @@ With --detach it returns when the program runs; mlrun state, kill and delete do 
 EXIT STATUS
   as for mlrun; with --detach 0 when the program was started`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := notEmpty(cmd.Flags(), "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
-				return err
-			}
-			o, err := a.options(&c, args)
+			o, err := a.options(cmd.Flags(), &c, args)
 			if err != nil {
 				return err
 			}

@@ -195,13 +195,12 @@ func (l *loop) conclude() *Verdict {
 	v.Terminal = l.term.lent != 0
 	l.term.takeBack()
 	l.term.close()
-	v.Memory.Limit, v.Memory.Held = -1, "none"
 	if l.sampler != nil {
 		l.sampler.stop()
 		st := l.sampler.totals()
 		v.Memory, l.several = st.memory, st.several
-		v.Memory.Limit, v.Memory.Held = -1, "none"
 	}
+	v.Memory.Limit, v.Memory.Held = -1, "none"
 	if l.cfg.Memory.Limit > 0 {
 		v.Memory.Limit, v.Memory.Held = l.cfg.Memory.Limit, "sampled"
 	}

@@ -29,7 +29,6 @@ const (
 type breach struct {
 	reading meter.Reading
 	frozen  *proc.Frozen
-	delay   time.Duration // since the last sample that was under the limit
 	victims []Victim
 }
 
@@ -62,9 +61,8 @@ type stats struct {
 	last       meter.Reading // newest exact reading
 	bound      int64         // newest bound
 	peakBound  int64         // highest bound for which there is an exact reading
-	boundAt    time.Time
-	underSince time.Time // newest sample under the limit
-	several    bool      // there was more than one process at some sample
+	underSince time.Time     // newest sample under the limit
+	several    bool          // there was more than one process at some sample
 }
 
 // snapshot answers a question about the state.
@@ -160,7 +158,7 @@ func (s *sampler) bound(now time.Time) int64 {
 	s.mu.Lock()
 	st := &s.stats
 	st.memory.Samples++
-	st.bound, st.boundAt = bound, now
+	st.bound = bound
 	st.memory.PeakUpper = max(st.memory.PeakUpper, bound)
 	st.several = st.several || s.group.Size() > 1
 	s.mu.Unlock()
@@ -219,7 +217,7 @@ func (s *sampler) exact() meter.Reading {
 func (s *sampler) measure(now time.Time) time.Duration {
 	if s.ceiling {
 		r := s.exact()
-		if r.Memory > s.policy.Limit {
+		if s.policy.Hopeless(r.Memory) {
 			if s.onHope != nil {
 				s.onHope()
 				s.onHope = nil
@@ -265,9 +263,8 @@ func (s *sampler) pause(r meter.Reading) time.Duration {
 func (s *sampler) report(r meter.Reading, f *proc.Frozen) {
 	b := &breach{reading: r, frozen: f, victims: s.victims(r)}
 	s.mu.Lock()
-	b.delay = r.At.Sub(s.stats.underSince)
 	s.stats.memory.AtBreach = r.Memory
-	s.stats.memory.DetectionDelayUS = b.delay.Microseconds()
+	s.stats.memory.DetectionDelayUS = r.At.Sub(s.stats.underSince).Microseconds()
 	s.mu.Unlock()
 	s.onOver(b)
 	select {
