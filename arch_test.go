@@ -35,29 +35,34 @@ const (
 // downwards only.
 var rules = map[string]rule{
 	"cmd/mlrun": {
-		project:  []string{"bundle", "runtime/..."},
+		project:  []string{"bundle", "runtime/...", "signame"},
 		external: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", unix, spec},
 		reason:   "package main holds flags, texts and exit codes; what they mean is in bundle and runtime",
 	},
 	"runtime": {
-		project:  []string{"bundle", "limit", "proc", "rlimit", "runtime/..."},
-		external: []string{unix, spec},
+		project:  []string{"bundle", "limit", "meter", "proc", "rlimit", "runtime/..."},
+		external: []string{unix, spec, spec + "/features"},
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},
 	"runtime/supervise": {
-		project:  []string{"limit", "meter", "proc", "runtime/launch"},
+		project:  []string{"limit", "meter", "proc", "runtime/catch", "runtime/launch", "signame"},
 		external: []string{unix},
 		reason:   "a supervisor runs one payload; it knows no bundle, no container and no state directory",
 	},
+	"runtime/catch": {external: []string{unix}, reason: "a signal handler knows nothing of what the signals mean"},
 	"runtime/launch": {
 		project:  []string{"proc", "rlimit", "runtime/launch/origlimit"},
 		external: []string{unix},
 		reason:   "what happens between fork and exec decides nothing and measures nothing",
 	},
+	"runtime/pty": {
+		external: []string{unix, "github.com/containerd/console"},
+		reason:   "a terminal knows nothing of the process that gets it",
+	},
 	"runtime/launch/origlimit": {reason: "it runs before every other package is initialised"},
 	"runtime/store":            {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
 	"bundle": {
-		project:  []string{"rlimit"},
+		project:  []string{"rlimit", "signame"},
 		external: []string{unix, spec},
 		reason:   "a bundle is read and judged without anything that runs it, so that others can use the package for that",
 	},
@@ -66,11 +71,17 @@ var rules = map[string]rule{
 	"proc":   {external: []string{unix}, reason: "identities of processes are the bottom of everything"},
 	"rlimit": {external: []string{unix}, reason: "names and numbers of resource limits are the bottom of everything"},
 
-	"bench":                {project: []string{"bench/workload/note"}, external: []string{unix}, reason: black},
-	"bench/workload/hold":  {project: []string{"bench/workload/note"}, reason: black},
-	"bench/workload/leave": {project: []string{"bench/workload/note"}, reason: black},
-	"bench/workload/note":  {external: []string{unix}, reason: black},
-	"bench/workload/touch": {project: []string{"bench/workload/note"}, reason: black},
+	"signame": {external: []string{unix}, reason: "names and numbers of signals are the bottom of everything"},
+
+	"bench":                 {project: []string{"bench/workload/note"}, external: []string{unix}, reason: black},
+	"bench/workload/crowd":  {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
+	"bench/workload/flee":   {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
+	"bench/workload/fork":   {project: []string{"bench/workload/note"}, external: []string{unix}, reason: black},
+	"bench/workload/hold":   {project: []string{"bench/workload/note"}, external: []string{unix}, reason: black},
+	"bench/workload/honest": {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
+	"bench/workload/leave":  {project: []string{"bench/workload/note"}, reason: black},
+	"bench/workload/note":   {external: []string{unix}, reason: black},
+	"bench/workload/touch":  {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
 }
 
 const black = "the benchmark measures the program as its users see it: command line, state and verdict"

@@ -13,15 +13,16 @@ const quick = 10
 var launchMeasurement = measurement{
 	name: "launch", title: "Launch",
 	text: `From before the fork to the return, for /bin/true. mlrun run and the other runtimes read a bundle; mlrun's has a memory limit and stays in the
-namespaces of the caller, the others' have a file system, a mount and a pid namespace, which they do not go without.`,
+namespaces of the caller, the others' have a file system, a mount and a pid namespace, which they do not go without. bwrap has the mount
+namespace that it always makes (as an ordinary user also a user namespace), with the file system of the host.`,
 	run: (*rig).launch,
 }
 
 // timed is a command line whose duration is measured.
 type timed struct {
 	series
-	args func() []string // of the next run
-	tool *ociTool        // that it belongs to, if any
+	args     func() []string // of the next run
+	optional *string         // another tool may fail: why it did goes here, and it is left out from then on
 }
 
 // same is a command line that is the same in every run.
@@ -42,6 +43,11 @@ func (r *rig) launch() ([]table, error) {
 	if t := r.tools.timeout; t != "" {
 		list = append(list, same("timeout", t, "60", r.nop))
 	}
+	if b := r.tools.bwrap; b != "" {
+		list = append(list, &timed{series: series{label: "bwrap"}, optional: &r.tools.bwrapBroken, args: func() []string {
+			return []string{b, "--bind", "/", "/", r.nop}
+		}})
+	}
 	oci, err := r.ociLaunches()
 	if err != nil {
 		return nil, err
@@ -60,7 +66,7 @@ func (r *rig) ociLaunches() ([]*timed, error) {
 	}
 	var list []*timed
 	for _, o := range r.tools.oci {
-		list = append(list, &timed{series: series{label: o.name + " run"}, tool: o, args: func() []string {
+		list = append(list, &timed{series: series{label: o.name + " run"}, optional: &o.broken, args: func() []string {
 			return o.command(r.dir, "run", "--bundle", dir, r.fresh("launch"))
 		}})
 	}
@@ -72,15 +78,15 @@ func (r *rig) timeAll(caption string, base *timed, list []*timed) ([]table, erro
 	rounds := r.runs * quick
 	for range rounds {
 		for _, t := range list {
-			if t.tool != nil && t.tool.broken != "" {
+			if t.optional != nil && *t.optional != "" {
 				continue
 			}
 			took, err := r.time(t.args()...)
 			switch {
 			case err == nil:
 				t.addTime(took)
-			case t.tool != nil && r.ctx.Err() == nil:
-				t.tool.broken = r.why(t.args())
+			case t.optional != nil && r.ctx.Err() == nil:
+				*t.optional = r.why(t.args())
 				t.values = nil
 			default:
 				return nil, err
@@ -99,7 +105,12 @@ func (r *rig) why(args []string) string {
 	var text strings.Builder
 	cmd := exec.CommandContext(r.ctx, args[0], args[1:]...)
 	cmd.Stderr = &text
-	err := cmd.Run()
+	var err error
+	if a := r.tools.apart[args[0]]; a != nil {
+		a.do(func() { err = cmd.Run() })
+	} else {
+		err = cmd.Run()
+	}
 	line, _, _ := strings.Cut(text.String(), "\n")
 	switch {
 	case line != "":
@@ -139,7 +150,7 @@ func (r *rig) state() ([]table, error) {
 			continue
 		}
 		list = append(list, &timed{
-			series: series{label: o.name + " state"}, tool: o, args: func() []string { return o.command(r.dir, "state", id) },
+			series: series{label: o.name + " state"}, optional: &o.broken, args: func() []string { return o.command(r.dir, "state", id) },
 		})
 	}
 	return r.timeAll("%d runs:", bare, list)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
 	"time"
 
@@ -23,6 +25,43 @@ func awaitDeath(pid int) deathReport {
 			return deathReport{time.Now(), err}
 		}
 	}
+}
+
+// killMember kills a process, and no other one that has got its pid since.
+func killMember(m member) error {
+	fd, err := unix.PidfdOpen(m.pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if now, ok := identity(m.pid); !ok || now.start != m.start {
+		return unix.ESRCH
+	}
+	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+}
+
+// limiterTime is the CPU time of a limiter: of the process itself, and of those of its children that run the same program, as the
+// reaper of mlrun does.
+func limiterTime(pid int) (time.Duration, error) {
+	sum, err := cpuTime(pid)
+	if err != nil {
+		return 0, err
+	}
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range children(pid) {
+		if p, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", c)); err != nil || p != program {
+			continue
+		}
+		t, err := cpuTime(c)
+		if err != nil {
+			return 0, err
+		}
+		sum += t
+	}
+	return sum, nil
 }
 
 // cpuTime is the CPU time that any process has used: clock_getcpuclockid(3) makes the number of such a clock from the pid.

@@ -9,4 +9,6 @@ import (
 
 func awaitDeath(int) deathReport { return deathReport{err: errors.ErrUnsupported} }
 
-func cpuTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }
+func limiterTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }
+
+func killMember(member) error { return errors.ErrUnsupported }

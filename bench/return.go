@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -11,7 +12,8 @@ var returnMeasurement = measurement{
 	text: `How long whoever waits for mlrun waits after the command has ended. For an exit, the command writes down the time and exits, so its own
 exit is included. For the limit (512 MiB, SIGTERM ends the command) the end is when the kernel says so: a pidfd of the
 command becomes readable. "From the last page" adds what comes before: the stop, the measurement, the
-signal, and the kernel freeing the memory.`,
+signal, and the kernel freeing the memory. The detection delay (` + "`memory.detectionDelayUs`" + `) is the part before the stop: from the last
+sample under the limit to the breach.`,
 	run: (*rig).returns,
 }
 
@@ -75,24 +77,25 @@ func (r *rig) leaveOnce(l *leaver) error {
 }
 
 func (r *rig) afterLimit() ([]table, error) {
-	var death, last []*series
+	var death, last, delay []*series
 	limiters := r.limiters()
 	for _, l := range limiters {
 		death = append(death, &series{label: l.name + ", from the end"})
 		last = append(last, &series{label: l.name + ", from the last page"})
+		delay = append(delay, &series{label: l.name + ", detection delay"})
 	}
 	for range r.runs {
 		for i, l := range limiters {
-			if err := r.exceedOnce(l, death[i], last[i]); err != nil {
+			if err := r.exceedOnce(l, death[i], last[i], delay[i]); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return []table{summary(fmt.Sprintf("After the limit, %d runs:", r.runs), "ms", nil, append(death, last...)...)}, nil
+	return []table{summary(fmt.Sprintf("After the limit, %d runs:", r.runs), "ms", nil, slices.Concat(death, last, delay)...)}, nil
 }
 
 // exceedOnce watches the end of a command that exceeds its limit from outside.
-func (r *rig) exceedOnce(l *limiter, death, last *series) error {
+func (r *rig) exceedOnce(l *limiter, death, last, delay *series) error {
 	n, file, err := r.note()
 	if err != nil {
 		return err
@@ -117,7 +120,11 @@ func (r *rig) exceedOnce(l *limiter, death, last *series) error {
 	}
 	death.addTime(max(0, e.at.Sub(d.at)))
 	last.addTime(e.at.Sub(time.Unix(0, n.Last.Load())))
-	return nil
+	v, err := l.verdict()
+	if err == nil && v.Reason != "" {
+		delay.addTime(v.delay())
+	}
+	return err
 }
 
 // deathReport is when a process ended.

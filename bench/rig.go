@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"time"
 )
 
 // rig is everything that is measured with: the programs, built for this run, and a place for their files.
@@ -16,22 +18,28 @@ type rig struct {
 	dir   string // removed at the end
 	tools tools
 
-	mlrun, touch, hold, leave, nop string  // programs
+	mlrun, touch, hold, leave, nop string     // programs
+	crowd, flee, honest            string     // programs for Linux
+	modes                          []*limiter // mlrun limit, in each of its ways to meter
+	watch                          time.Duration
+	growth                         string  // of the names of growths
+	session, tag                   string  // what the processes are marked with; no tag, no mark
 	count                          int     // of files and ids handed out
 	problems                       []error // with clearing up
 }
 
-func newRig(ctx context.Context, runs int) (*rig, error) {
+func newRig(ctx context.Context, runs int, watch time.Duration) (*rig, error) {
 	dir, err := scratch()
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{ctx: ctx, runs: runs, dir: dir}
+	r := &rig{ctx: ctx, runs: runs, watch: watch, dir: dir, session: filepath.Base(dir)}
 	if err := r.build(); err != nil {
 		r.close()
 		return nil, err
 	}
 	r.tools = findTools()
+	r.findModes()
 	return r, nil
 }
 
@@ -66,8 +74,14 @@ func executable(dir string) bool {
 
 // build makes mlrun and the workloads, the way a release is made.
 func (r *rig) build() error {
-	for name, program := range map[string]*string{"cmd/mlrun": &r.mlrun, "bench/workload/touch": &r.touch,
-		"bench/workload/hold": &r.hold, "bench/workload/leave": &r.leave} {
+	programs := map[string]*string{"cmd/mlrun": &r.mlrun, "bench/workload/touch": &r.touch, "bench/workload/hold": &r.hold,
+		"bench/workload/leave": &r.leave}
+	if runtime.GOOS == "linux" {
+		programs["bench/workload/crowd"] = &r.crowd
+		programs["bench/workload/flee"] = &r.flee
+		programs["bench/workload/honest"] = &r.honest
+	}
+	for name, program := range programs {
 		*program = r.path(filepath.Base(name))
 		cmd := exec.CommandContext(r.ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", *program, "mlrun/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -97,7 +111,7 @@ func (r *rig) bundle(limit int64, args ...string) (dir string, err error) {
 	dir = r.path(r.fresh("bundle"))
 	return dir, writeConfig(dir, object{
 		"ociVersion": "1.0.2",
-		"process":    object{"args": args, "cwd": "/", "env": []string{"PATH=" + os.Getenv("PATH")}},
+		"process":    object{"args": args, "cwd": "/", "env": []string{"PATH=" + os.Getenv("PATH"), tagName + "=" + r.tag}},
 		"root":       object{"path": "/"},
 		"linux":      object{"resources": object{"memory": object{"limit": limit}}},
 	})

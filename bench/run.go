@@ -1,14 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +20,7 @@ type child struct {
 	args  []string
 	proc  *os.Process
 	start time.Time
+	limit time.Duration
 	done  *time.Timer // kills it when it takes too long
 }
 
@@ -35,18 +32,30 @@ type ended struct {
 }
 
 // spawn starts a program by its path with nothing but /dev/null open: package os does it with vfork semantics, like posix_spawn.
-func (r *rig) spawn(args ...string) (*child, error) {
+func (r *rig) spawn(args ...string) (*child, error) { return r.spawnFor(patience, args...) }
+
+// spawnFor starts a program that may take so long.
+func (r *rig) spawnFor(limit time.Duration, args ...string) (*child, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
 	attr := &os.ProcAttr{Files: []*os.File{null, null, null}, Env: os.Environ(), Dir: r.dir}
-	c := &child{args: args, start: time.Now()}
-	if c.proc, err = os.StartProcess(args[0], args, attr); err != nil {
+	if r.tag != "" {
+		attr.Env = append(attr.Env, tagName+"="+r.tag)
+	}
+	c := &child{args: args, limit: limit, start: time.Now()}
+	start := func() { c.proc, err = os.StartProcess(args[0], args, attr) }
+	if a := r.tools.apart[args[0]]; a != nil {
+		a.do(start)
+	} else {
+		start()
+	}
+	if err != nil {
 		return nil, err
 	}
-	c.done = time.AfterFunc(patience, func() { _ = c.proc.Kill() })
+	c.done = time.AfterFunc(limit, func() { _ = c.proc.Kill() })
 	return c, nil
 }
 
@@ -55,7 +64,7 @@ func (c *child) wait() (ended, error) {
 	e := ended{at: time.Now(), state: st}
 	e.took = e.at.Sub(c.start)
 	if !c.done.Stop() && err == nil {
-		err = fmt.Errorf("%s: not done after %v", c.args[0], patience)
+		err = fmt.Errorf("%s: not done after %v", c.args[0], c.limit)
 	}
 	return e, err
 }
@@ -99,52 +108,6 @@ func (r *rig) output(args ...string) ([]byte, error) {
 	return out, err
 }
 
-// verdict is the part of mlrun's verdict that is used here; docs/verdict.md has all of it.
-type verdict struct {
-	Reason string
-	Memory struct {
-		AtBreach, Peak, Samples int64
-		MonitorCPUMS            float64
-	}
-}
-
-// limiter is a program that limits the memory of a command.
-type limiter struct {
-	name   string
-	args   []string // before the limit
-	report string   // file of the verdict, set by a flag that command adds; "" for a limiter without one
-}
-
-// limiters are mlrun, and the other one if it is there.
-func (r *rig) limiters() []*limiter {
-	list := []*limiter{{name: "mlrun limit", args: []string{r.mlrun, "limit", "--quiet"}, report: r.path(r.fresh("verdict"))}}
-	if r.tools.memlimit != "" {
-		list = append(list, &limiter{name: filepath.Base(r.tools.memlimit), args: []string{r.tools.memlimit}})
-	}
-	return list
-}
-
-// command is the command line that runs command under a limit in bytes.
-func (l *limiter) command(limit int64, command ...string) []string {
-	args := slices.Clone(l.args)
-	if l.report != "" {
-		args = append(args, "--report", l.report)
-	}
-	return append(append(args, strconv.FormatInt(limit, 10), "--"), command...)
-}
-
-// verdict reads the verdict of the last run; the zero verdict when the limiter writes none.
-func (l *limiter) verdict() (v verdict, err error) {
-	if l.report == "" {
-		return v, nil
-	}
-	b, err := os.ReadFile(l.report)
-	if err != nil {
-		return v, err
-	}
-	return v, json.Unmarshal(b, &v)
-}
-
 // note makes a note for a workload.
 func (r *rig) note() (n *note.Note, file string, err error) {
 	file = r.path("note")
@@ -153,8 +116,10 @@ func (r *rig) note() (n *note.Note, file string, err error) {
 }
 
 // await polls until a workload has noted something. Only what is measured must not poll.
-func (r *rig) await(what func() int64) (int64, error) {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+func (r *rig) await(what func() int64) (int64, error) { return r.awaitFor(patience, what) }
+
+func (r *rig) awaitFor(limit time.Duration, what func() int64) (int64, error) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if v := what(); v != 0 {
 			return v, nil
 		}
@@ -162,5 +127,5 @@ func (r *rig) await(what func() int64) (int64, error) {
 			return 0, err
 		}
 	}
-	return 0, fmt.Errorf("the workload is not ready after %v", patience)
+	return 0, fmt.Errorf("the workload is not ready after %v", limit)
 }

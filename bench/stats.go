@@ -65,3 +65,11 @@ func ratio(a, b float64) string {
 	}
 	return fmt.Sprintf("%s x", number(a/b))
 }
+
+// plural writes a count and what is counted.
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,8 +15,12 @@ import (
 type tools struct {
 	memlimit string // LIMIT -- COMMAND [ARGS]; named by $MEMLIMIT
 	timeout  string
-	oci      []*ociTool
-	missing  []string
+	bwrap    string
+
+	bwrapBroken string            // why it is not measured although it is there
+	apart       map[string]*apart // programs that are started in a place of their own
+	oci         []*ociTool
+	missing     []string
 }
 
 // ociTool is another OCI runtime.
@@ -26,7 +31,7 @@ type ociTool struct {
 }
 
 func findTools() tools {
-	var t tools
+	t := tools{apart: map[string]*apart{}}
 	t.memlimit = os.Getenv("MEMLIMIT")
 	if t.memlimit == "" {
 		t.missing = append(t.missing, "another limiter (MEMLIMIT is not set)")
@@ -39,6 +44,9 @@ func findTools() tools {
 	if t.timeout, err = exec.LookPath("timeout"); err != nil {
 		t.missing = append(t.missing, "timeout (not installed)")
 	}
+	if t.bwrap, err = exec.LookPath("bwrap"); err != nil {
+		t.missing = append(t.missing, "bwrap (not installed)")
+	}
 	// crun can go without cgroups, which it does not find everywhere; runc cannot.
 	for _, o := range []*ociTool{{name: "crun", flags: []string{"--cgroup-manager=disabled"}}, {name: "runc"}} {
 		if o.path, err = exec.LookPath(o.name); err != nil {
@@ -50,6 +58,13 @@ func findTools() tools {
 			continue
 		}
 		t.oci = append(t.oci, o)
+		if o.name == "crun" {
+			if a, err := withoutUnified(); err == nil {
+				t.apart[o.path] = a
+			} else if !errors.Is(err, errors.ErrUnsupported) {
+				o.broken = err.Error()
+			}
+		}
 	}
 	return t
 }
@@ -62,9 +77,16 @@ func (t *tools) found() []string {
 	if t.timeout != "" {
 		list = append(list, "timeout")
 	}
+	if t.bwrap != "" && t.bwrapBroken == "" {
+		list = append(list, "bwrap")
+	}
 	for _, o := range t.oci {
 		if o.broken == "" {
-			list = append(list, o.name)
+			name := o.name
+			if t.apart[o.path] != nil {
+				name += " (where " + unified + " is not mounted, since it refuses both versions of cgroups)"
+			}
+			list = append(list, name)
 		}
 	}
 	return list
@@ -73,6 +95,9 @@ func (t *tools) found() []string {
 // absent lists what is left out, and why.
 func (t *tools) absent() []string {
 	list := slices.Clone(t.missing)
+	if t.bwrapBroken != "" {
+		list = append(list, fmt.Sprintf("bwrap (installed, but it does not work here: %s)", t.bwrapBroken))
+	}
 	for _, o := range t.oci {
 		if o.broken != "" {
 			list = append(list, fmt.Sprintf("%s (installed, but it does not work here: %s)", o.name, o.broken))
@@ -99,8 +124,10 @@ func (r *rig) ociBundle(program string) (dir string, err error) {
 			return "", err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "rootfs/proc"), 0o755); err != nil {
-		return "", err
+	for _, d := range []string{"rootfs/proc", "rootfs/dev"} { // crun asks for dev
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return "", err
+		}
 	}
 	return dir, writeConfig(dir, object{
 		"ociVersion": "1.0.2",

@@ -23,7 +23,6 @@ package bundle
 
 import (
 	"path/filepath"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -32,16 +31,6 @@ import (
 
 // ConfigName is the name of the configuration in the directory of a bundle.
 const ConfigName = "config.json"
-
-// Annotations by which a bundle configures mlrun itself. Those that begin with
-// annotationPrefix and are not known here are refused.
-const (
-	annotationPrefix = "dev.mlrun."
-
-	// MemoryGraceAnnotation is the time between asking a program which is over
-	// its memory limit to end, and killing it, in the form of [ParseGrace].
-	MemoryGraceAnnotation = annotationPrefix + "memory.grace"
-)
 
 // Options change how a configuration is judged.
 type Options struct {
@@ -71,7 +60,18 @@ type Bundle struct {
 	// -1 if it is absent or -1: unlimited.
 	MemoryLimit int64
 
-	// Settings are those of the annotations dev.mlrun.*.
+	// MemoryReservation is linux.resources.memory.reservation in bytes: the
+	// soft limit, over which the program is slowed down. It is greater than 0
+	// and at most MemoryLimit if there is one, or -1 for none.
+	MemoryReservation int64
+
+	// MemorySwap is linux.resources.memory.swap in bytes: the limit of memory
+	// and swap together. It is at least MemoryLimit, which there is, or -1 for
+	// none.
+	MemorySwap int64
+
+	// Settings are those of the annotations dev.mlrun.*, and of what else
+	// means the same.
 	Settings Settings
 
 	// Rlimits are process.rlimits, in their order, each type once. Whether the
@@ -81,12 +81,6 @@ type Bundle struct {
 	// Warnings are the unsupported properties that were ignored, each to be
 	// shown by [Problem.Warning].
 	Warnings []Problem
-}
-
-// Settings are what a bundle sets of mlrun itself.
-type Settings struct {
-	MemoryGrace    time.Duration // from MemoryGraceAnnotation
-	MemoryGraceSet bool          // whether it is present
 }
 
 // Load reads and checks the bundle in dir, where "" is the working directory.
@@ -105,6 +99,16 @@ func Load(dir string, o Options) (*Bundle, error) {
 	return parse(data, abs, file, o, true)
 }
 
+// ChecksUpdates tells whether linux.resources.memory.checkBeforeUpdate is set.
+func (b *Bundle) ChecksUpdates() bool {
+	l := b.Spec.Linux
+	if l == nil || l.Resources == nil || l.Resources.Memory == nil {
+		return false
+	}
+	check := l.Resources.Memory.CheckBeforeUpdate
+	return check != nil && *check
+}
+
 // Parse is [Load] from the bytes of a config.json instead of a file: the copy
 // which mlrun keeps for the life of a container. dir is the absolute path of
 // the bundle, file a name for the data in errors. The directory is not looked
@@ -121,7 +125,7 @@ func parse(data []byte, dir, file string, o Options, resolve bool) (*Bundle, err
 	if problem != nil {
 		return nil, &Error{File: file, Problems: []Problem{*problem}}
 	}
-	b := &Bundle{Dir: dir, Raw: data, Spec: new(specs.Spec), MemoryLimit: -1}
+	b := &Bundle{Dir: dir, Raw: data, Spec: new(specs.Spec), MemoryLimit: -1, MemoryReservation: -1, MemorySwap: -1}
 	c := &checker{tree: t, bundle: b}
 	c.decode()
 	c.validate()

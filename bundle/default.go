@@ -26,8 +26,10 @@ import "strconv"
 //     all of its descendants may use together, here 256 MiB; -1 is unlimited.
 //
 // Not shown are process.rlimits, process.noNewPrivileges, process.oomScoreAdj,
-// hooks and annotations; of the last "dev.mlrun.memory.grace" is how long a
-// program over its memory limit has to end by itself.
+// hooks, annotations, and of linux.resources.memory: reservation, swap and
+// disableOOMKiller. Of the annotations "dev.mlrun.memory.grace" is how long a
+// program over its memory limit has to end by itself; others change what
+// happens to it, and how closely it is watched ([Settings]).
 func Default(uid, gid int) []byte {
 	user := ""
 	if uid >= 0 && gid >= 0 {

@@ -11,6 +11,8 @@ func FuzzParse(f *testing.F) {
 	for _, s := range append(jsonSeeds, everything, minimal, string(Default(0, 0)), typical,
 		process(`"env": ["A", 5], "rlimits": [{"type": "RLIMIT_X", "soft": 1}], "user": {"uid": 4294967295}`),
 		memory(`"limit": "1G", "swap": 5`), config(`"linux": []`), config(`"hooks": {"poststop": [{"timeout": 1e3}]}`),
+		memory(`"limit": 3, "reservation": 2, "swap": 4, "disableOOMKiller": true`), memory(`"reservation": 5, "limit": 4, "swap": 3`),
+		config(`"annotations": {"dev.mlrun.memory.on-breach": "signal:RTMIN+3", "dev.mlrun.memory.overshoot": "1G", "dev.mlrun.memory.meter": "poll"}`),
 		config(`"annotations": {"dev.mlrun.x": "", "": "", "dev.mlrun.memory.grace": "x"}`)) {
 		f.Add([]byte(s), false)
 		f.Add([]byte(s), true)
@@ -32,6 +34,7 @@ func FuzzParse(f *testing.F) {
 		if b.Spec.Process == nil || len(b.Spec.Process.Args) == 0 || b.MemoryLimit == 0 || b.MemoryLimit < -1 {
 			t.Errorf("bundle %+v", b)
 		}
+		checkMemory(t, b)
 		if !ignore && b.Warnings != nil {
 			t.Errorf("warnings %v", b.Warnings)
 		}
@@ -39,6 +42,25 @@ func FuzzParse(f *testing.F) {
 			checkProblem(t, p)
 		}
 	})
+}
+
+// checkMemory checks what the documentation of Bundle and Settings promises.
+func checkMemory(t *testing.T, b *Bundle) {
+	limit, reservation, swap := b.MemoryLimit, b.MemoryReservation, b.MemorySwap
+	if reservation == 0 || reservation < -1 || limit > 0 && reservation > limit ||
+		swap != -1 && (limit <= 0 || swap < limit) {
+		t.Errorf("limit %d, reservation %d, swap %d", limit, reservation, swap)
+	}
+	s := b.Settings
+	if again, err := ParseBreach(s.OnBreach.String()); err != nil || again != s.OnBreach {
+		t.Errorf("on-breach %+v is read as %+v, %v", s.OnBreach, again, err)
+	}
+	if again, err := ParseMeter(s.Meter.String()); err != nil || again != s.Meter {
+		t.Errorf("meter %d is read as %d, %v", s.Meter, again, err)
+	}
+	if s.Overshoot != 0 && (s.Overshoot < MinOvershoot || s.Overshoot > MaxOvershoot) {
+		t.Errorf("overshoot %d", s.Overshoot)
+	}
 }
 
 func checkError(t *testing.T, err error) {

@@ -147,11 +147,14 @@ var wants = [...]struct{ pattern, want string }{
 	{"hooks.*[].timeout", "an integer number of seconds greater than 0"},
 	{"annotations", "an object with strings as its values"},
 	{"annotations[]", "a string, with a key that is not empty"},
-	{"linux.resources.memory.limit", "an integer number of bytes greater than 0, or -1 for unlimited"},
+	{"linux.resources.memory.limit", wantBytes},
+	{"linux.resources.memory.reservation", wantBytes},
+	{"linux.resources.memory.swap", wantBytes},
 }
 
 const (
 	wantEnv   = "a string NAME=value without NUL, with a name"
 	wantID    = "an integer from 0 to 4294967294" // 4294967295 is -1: keep it
 	wantLimit = "an integer from 0 to 18446744073709551615 (unlimited)"
+	wantBytes = "an integer number of bytes greater than 0, or -1 for unlimited"
 )

@@ -38,7 +38,6 @@ var unsupported = [...]section{
 		{name: "readonly", reason: "mlrun mounts nothing: the root is that of the host, as it is"},
 	}},
 	{"process", []rule{
-		{name: "terminal", reason: "mlrun passes on its own standard input, output and error"},
 		{name: "commandLine", reason: otherPlatform + "; use process.args"},
 		{name: "capabilities", reason: "the program keeps the capabilities of its caller"},
 		{name: "apparmorProfile", reason: "the program keeps the AppArmor profile of its caller"},
@@ -75,13 +74,9 @@ var unsupported = [...]section{
 		{name: "unified", keys: true, reason: noCgroups},
 	}},
 	{"linux.resources.memory", []rule{
-		{name: "reservation", reason: noCgroups},
 		{name: "kernel", reason: noCgroups},
 		{name: "kernelTCP", reason: noCgroups},
 		{name: "swappiness", reason: noCgroups},
-		{name: "disableOOMKiller", reason: noCgroups},
-		{name: "useHierarchy", reason: noCgroups},
-		{name: "checkBeforeUpdate", reason: noCgroups},
 	}},
 	{"linux.resources.cpu", []rule{
 		{name: "shares", reason: noCgroups},

@@ -20,7 +20,9 @@ var honoured = []string{
 	"root.path",
 	"hooks.*.path", "hooks.*.args", "hooks.*.env", "hooks.*.timeout",
 	"annotations",
-	"linux.resources.memory.limit", "linux.resources.memory.swap",
+	"linux.resources.memory.limit", "linux.resources.memory.reservation", "linux.resources.memory.swap",
+	"linux.resources.memory.disableOOMKiller", "linux.resources.memory.checkBeforeUpdate", "process.terminal",
+	"linux.resources.memory.useHierarchy", // true is what mlrun does; without child cgroups false is no different
 }
 
 // rules returns the unsupported properties.
@@ -165,6 +167,8 @@ func TestUnsupportedEach(t *testing.T) {
 
 func TestUnsupported(t *testing.T) {
 	const end = "; remove it, or pass --ignore-unsupported"
+	const known = "of dev.mlrun.* mlrun knows only " +
+		"dev.mlrun.memory.grace, dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter"
 	data := `{
 		"ociVersion": "1.3.0", "hostname": "h",
 		"process": {"terminal": true, "args": ["a"], "cwd": "/", "capabilities": {"bounding": []}},
@@ -173,7 +177,7 @@ func TestUnsupported(t *testing.T) {
 		"annotations": {"dev.mlrun.memory.gracee": "5", "dev.mlrun.memory.grace": "5"},
 		"linux": {
 			"sysctl": {"net.ipv4.ip_forward": "1", "a": "0", "a": ""},
-			"resources": {"pids": {"limit": 0}, "memory": {"swap": 5}, "unified": {"a\u0000": "b"}},
+			"resources": {"pids": {"limit": 0}, "memory": {"kernel": 5, "checkBeforeUpdate": true}, "unified": {"a\u0000": "b"}},
 			"namespaces": [{"type": "pid"}, {"type": "network", "path": "/x"}],
 			"maskedPaths": ["/proc/kcore"],
 			"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}
@@ -181,14 +185,12 @@ func TestUnsupported(t *testing.T) {
 		"windows": {"layerFolders": []}
 	}`
 	want := []string{
-		`annotations["dev.mlrun.memory.gracee"] "5": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace` + end,
-		`linux.resources.memory.swap 5: not supported: mlrun does not count swapped memory; -1 is accepted` + end,
+		`annotations["dev.mlrun.memory.gracee"] "5": not supported: ` + known + end,
 		`hostname "h": not supported: ` + noUTS + end,
 		`mounts[0].destination "/proc": not supported: ` + noMounts + end,
 		`mounts[1] {"type":"x"}: not supported: ` + noMounts + end,
 		`windows {"layerFolders":[]}: not supported: it is for another platform` + end,
 		`root.readonly true: not supported: mlrun mounts nothing: the root is that of the host, as it is` + end,
-		`process.terminal true: not supported: mlrun passes on its own standard input, output and error` + end,
 		`process.capabilities {"bounding":[]}: not supported: the program keeps the capabilities of its caller` + end,
 		`linux.sysctl["net.ipv4.ip_forward"] "1": not supported: ` + noNamespaces + `, so this would change the host` + end,
 		`linux.sysctl["a"] "": not supported: ` + noNamespaces + `, so this would change the host` + end,
@@ -197,6 +199,7 @@ func TestUnsupported(t *testing.T) {
 		`linux.seccomp {"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_...: not supported: the program keeps the system call filter of its caller` + end,
 		`linux.maskedPaths[0] "/proc/kcore": not supported: ` + noMounts + end,
 		`linux.resources.unified["a\u0000"] "b": not supported: ` + noCgroups + end,
+		`linux.resources.memory.kernel 5: not supported: ` + noCgroups + end,
 		`linux.resources.pids.limit 0: not supported: ` + noCgroups + `; process.rlimits has RLIMIT_NPROC` + end,
 	}
 	if diff := cmp.Diff(want, problems(t, data)); diff != "" {
@@ -212,7 +215,7 @@ func TestUnsupported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const warning = `annotations["dev.mlrun.memory.gracee"] "5": ignored: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace`
+	const warning = `annotations["dev.mlrun.memory.gracee"] "5": ignored: ` + known
 	if len(b.Warnings) != len(want) || b.Warnings[0].Warning() != warning {
 		t.Errorf("warnings %v", b.Warnings)
 	}

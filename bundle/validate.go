@@ -195,39 +195,68 @@ func (c *checker) hookList(n int, list []specs.Hook) {
 	}
 }
 
-// annotations checks annotations, and takes the settings from those of mlrun.
-func (c *checker) annotations() {
-	for _, e := range c.entries(c.member(0, "annotations")) {
-		switch {
-		case e.name == "":
-			c.wrong(e.value, "")
-		case e.name == MemoryGraceAnnotation:
-			grace, err := ParseGrace(c.bundle.Spec.Annotations[e.name])
-			if err != nil {
-				c.wrongHere(e.value, "a string: "+wantGrace)
-			}
-			c.bundle.Settings = Settings{MemoryGrace: grace, MemoryGraceSet: true}
-		case strings.HasPrefix(e.name, annotationPrefix):
-			c.refuse(e.value, "of "+annotationPrefix+"* mlrun knows only "+MemoryGraceAnnotation)
-		}
-	}
-}
-
-// memory checks linux.resources.memory.limit. Its neighbour swap is supported
-// as far as it does not limit anything.
+// memory checks linux.resources.memory.
 func (c *checker) memory() {
 	linux := c.bundle.Spec.Linux
 	if linux == nil || linux.Resources == nil || linux.Resources.Memory == nil {
 		return
 	}
 	n := c.find("linux.resources.memory")
-	if limit := linux.Resources.Memory.Limit; limit != nil {
-		if *limit < -1 || *limit == 0 {
-			c.wrongMember(n, "limit", "")
+	memory := linux.Resources.Memory
+	c.bundle.MemoryLimit = c.bytes(n, "limit", memory.Limit)
+	c.bundle.MemoryReservation = c.bytes(n, "reservation", memory.Reservation)
+	c.bundle.MemorySwap = c.bytes(n, "swap", memory.Swap)
+	c.compareMemory(n)
+	if memory.DisableOOMKiller != nil && *memory.DisableOOMKiller {
+		c.disableOOMKiller(c.member(n, "disableOOMKiller"))
+	}
+}
+
+// bytes checks a member of n that is a number of bytes, or -1 for unlimited,
+// which an absent one means, too.
+func (c *checker) bytes(n int, name string, value *int64) int64 {
+	if value == nil {
+		return -1
+	}
+	if *value < -1 || *value == 0 {
+		c.wrongMember(n, name, "")
+	}
+	return *value
+}
+
+// compareMemory checks the limits of memory against each other: those of them
+// that are right by themselves. That swap is not below the limit is a rule of
+// the kernel (memory.memsw.limit_in_bytes of cgroup v1), that there must be a
+// limit one of runc (ConvertMemorySwapToCgroupV2Value).
+func (c *checker) compareMemory(n int) {
+	b := c.bundle
+	if limit := c.member(n, "limit"); limit >= 0 && c.nodes[limit].flags&bad != 0 {
+		return
+	}
+	if b.MemoryLimit > 0 && b.MemoryReservation > b.MemoryLimit {
+		c.wrongHere(c.member(n, "reservation"), "at most the limit, "+c.found(c.member(n, "limit")))
+	}
+	switch {
+	case b.MemorySwap <= 0:
+	case b.MemoryLimit <= 0:
+		c.wrongHere(c.member(n, "swap"), "a limit beside it, since swap is that of memory and swap together; or -1 for unlimited")
+	case b.MemorySwap < b.MemoryLimit:
+		c.wrongHere(c.member(n, "swap"), "at least the limit, "+c.found(c.member(n, "limit"))+
+			", since swap is that of memory and swap together; or -1 for unlimited")
+	}
+}
+
+// disableOOMKiller takes over node n, which is true: as with cgroups nothing is
+// killed at the limit, and the program stands still. An annotation that asks
+// for something else contradicts it.
+func (c *checker) disableOOMKiller(n int) {
+	s := &c.bundle.Settings
+	if a := c.member(c.member(0, "annotations"), MemoryOnBreachAnnotation); a >= 0 && s.OnBreach.Action != BreachFreeze {
+		if c.nodes[a].flags&bad == 0 {
+			c.wrongHere(n, "false, since the annotation "+MemoryOnBreachAnnotation+" asks for "+s.OnBreach.String()+
+				" instead of "+breachActions[BreachFreeze])
 		}
-		c.bundle.MemoryLimit = *limit
+		return
 	}
-	if swap := linux.Resources.Memory.Swap; swap != nil && *swap != -1 {
-		c.refuse(c.member(n, "swap"), "mlrun does not count swapped memory; -1 is accepted")
-	}
+	s.OnBreach = Breach{Action: BreachFreeze}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +70,12 @@ func TestValid(t *testing.T) {
 		memory(`"limit": 1, "swap": -1`),
 		memory(`"limit": -1`),
 		memory(`"limit": 9223372036854775807, "disableOOMKiller": false, "swap": null`),
+		memory(`"limit": 2, "reservation": 2, "swap": 2, "disableOOMKiller": true, "useHierarchy": true, "checkBeforeUpdate": false`),
+		memory(`"limit": 2, "reservation": -1, "swap": 9223372036854775807, "useHierarchy": false`),
+		memory(`"reservation": 9223372036854775807, "swap": -1`),
+		memory(`"limit": -1, "reservation": 1, "swap": -1`),
+		config(`"annotations": {"dev.mlrun.memory.on-breach": "freeze"}, "linux": {"resources": {"memory": {"disableOOMKiller": true}}}`),
+		config(`"annotations": {"dev.mlrun.memory.on-breach": "kill"}, "linux": {"resources": {"memory": {"disableOOMKiller": false}}}`),
 	} {
 		if lines := problems(t, data); lines != nil {
 			t.Errorf("%s:\n%s", data, strings.Join(lines, "\n"))
@@ -82,7 +89,8 @@ func TestInvalid(t *testing.T) {
 		wantArgs    = ", want an array of at least one string, the program"
 		wantArg     = ", want a string without NUL, and the first one not empty"
 		wantCwd     = ", want an absolute path without NUL"
-		wantMemory  = ", want an integer number of bytes greater than 0, or -1 for unlimited"
+		wantMemory  = ", want " + wantBytes
+		wantAbove   = ", since swap is that of memory and swap together; or -1 for unlimited"
 		wantUmask   = ", want an integer from 0 to 511 (octal 0777)"
 		wantOOM     = ", want an integer from -1000 to 1000"
 		wantHook    = ", want an absolute path without NUL"
@@ -183,6 +191,55 @@ func TestInvalid(t *testing.T) {
 		{"memory true", memory(`"limit": true`), []string{"linux.resources.memory.limit: found true" + wantMemory}},
 		{"memory array", config(`"linux": {"resources": {"memory": 5}}`), []string{
 			"linux.resources.memory: found 5, want an object"}},
+		{"memory of three", memory(`"limit": 0, "reservation": 0, "swap": 0`), []string{
+			"linux.resources.memory.limit: found 0" + wantMemory,
+			"linux.resources.memory.reservation: found 0" + wantMemory,
+			"linux.resources.memory.swap: found 0" + wantMemory,
+		}},
+		{"memory of other types", memory(`"limit": "x", "reservation": 1.5, "swap": true, "disableOOMKiller": "yes", "useHierarchy": 1`), []string{
+			`linux.resources.memory.limit: found "x"` + wantMemory,
+			"linux.resources.memory.reservation: found 1.5" + wantMemory,
+			"linux.resources.memory.swap: found true" + wantMemory,
+			`linux.resources.memory.disableOOMKiller: found "yes", want true or false`,
+			"linux.resources.memory.useHierarchy: found 1, want true or false",
+		}},
+		{"reservation and swap beside a wrong limit", memory(`"limit": -2, "reservation": 5, "swap": 5`), []string{
+			"linux.resources.memory.limit: found -2" + wantMemory}},
+		{"reservation and swap below -1", memory(`"limit": 5, "reservation": -2, "swap": -5`), []string{
+			"linux.resources.memory.reservation: found -2" + wantMemory,
+			"linux.resources.memory.swap: found -5" + wantMemory,
+		}},
+		{"reservation above, swap below the limit", memory(`"limit": 1048576, "reservation": 1048577, "swap": 1048575`), []string{
+			"linux.resources.memory.reservation: found 1048577, want at most the limit, 1048576",
+			"linux.resources.memory.swap: found 1048575, want at least the limit, 1048576" + wantAbove,
+		}},
+		{"swap without limit", memory(`"swap": 1`), []string{
+			"linux.resources.memory.swap: found 1, want a limit beside it" + wantAbove}},
+		{"swap without a limit of memory", memory(`"limit": -1, "swap": 1`), []string{
+			"linux.resources.memory.swap: found 1, want a limit beside it" + wantAbove}},
+		{"disableOOMKiller against on-breach", config(`"linux": {"resources": {"memory": {"disableOOMKiller": true}}},
+			"annotations": {"dev.mlrun.memory.on-breach": "signal:usr1"}`), []string{
+			"linux.resources.memory.disableOOMKiller: found true, want false, since the annotation dev.mlrun.memory.on-breach asks for signal:SIGUSR1 instead of freeze"}},
+		{"disableOOMKiller against the default", config(`"linux": {"resources": {"memory": {"disableOOMKiller": true}}},
+			"annotations": {"dev.mlrun.memory.on-breach": "kill"}`), []string{
+			"linux.resources.memory.disableOOMKiller: found true, want false, since the annotation dev.mlrun.memory.on-breach asks for kill instead of freeze"}},
+		{"disableOOMKiller with a wrong on-breach", config(`"linux": {"resources": {"memory": {"disableOOMKiller": true}}},
+			"annotations": {"dev.mlrun.memory.on-breach": "stop"}`), []string{
+			`annotations["dev.mlrun.memory.on-breach"]: found "stop", want a string: ` + wantBreach}},
+
+		{"settings", config(`"annotations": {"dev.mlrun.memory.on-breach": "signal:KILL", "dev.mlrun.memory.overshoot": "1T",
+			"dev.mlrun.memory.meter": "Poll", "dev.mlrun.memory.x": "1", "dev.mlrun.memory.grace": ""}`), []string{
+			`annotations["dev.mlrun.memory.on-breach"]: found "signal:KILL", want a string: kill: SIGKILL can not be caught, and kill leaves nothing behind`,
+			`annotations["dev.mlrun.memory.overshoot"]: found "1T", want a string: ` + wantOvershoot,
+			`annotations["dev.mlrun.memory.meter"]: found "Poll", want a string: ` + wantMeter,
+			`annotations["dev.mlrun.memory.grace"]: found "", want a string: ` + wantGrace,
+			`annotations["dev.mlrun.memory.x"] "1": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace, ` +
+				`dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter; remove it, or pass --ignore-unsupported`,
+		}},
+		{"settings of other types", config(`"annotations": {"dev.mlrun.memory.overshoot": 16777216, "dev.mlrun.memory.meter": true}`), []string{
+			`annotations["dev.mlrun.memory.overshoot"]: found 16777216, want a string, with a key that is not empty`,
+			`annotations["dev.mlrun.memory.meter"]: found true, want a string, with a key that is not empty`,
+		}},
 		{"all types", config(`"linux": {"namespaces": "pid", "resources": {"cpu": {"shares": -1, "quota": 1.5}, "blockIO":
 			{"weight": 65536, "weightDevice": [{"major": "8", "minor": 0}]}}, "devices": [{"fileMode": -1}], "timeOffsets": {"a": 1}}`), []string{
 			"linux.resources.cpu.shares: found -1, want an integer from 0 to 18446744073709551615",
@@ -258,7 +315,8 @@ func TestBundle(t *testing.T) {
 		return b
 	}
 	b := parse(config(""))
-	if b.UID != nil || b.GID != nil || b.MemoryLimit != -1 || b.Settings != (Settings{}) || b.Rlimits != nil || b.Warnings != nil || b.Dir != "/b" {
+	if b.UID != nil || b.GID != nil || b.MemoryLimit != -1 || b.MemoryReservation != -1 || b.MemorySwap != -1 ||
+		b.Settings != (Settings{}) || b.Rlimits != nil || b.Warnings != nil || b.Dir != "/b" {
 		t.Errorf("defaults: %+v", b)
 	}
 	b = parse(process(`"user": {"uid": 0, "gid": null}`))
@@ -275,9 +333,23 @@ func TestBundle(t *testing.T) {
 	if b := parse(memory(`"limit": -1`)); b.MemoryLimit != -1 {
 		t.Errorf("no memory limit: %d", b.MemoryLimit)
 	}
+	if b := parse(memory(`"limit": 3, "reservation": 2, "swap": 4`)); b.MemoryLimit != 3 || b.MemoryReservation != 2 || b.MemorySwap != 4 {
+		t.Errorf("memory: %d, %d, %d", b.MemoryLimit, b.MemoryReservation, b.MemorySwap)
+	}
+	if b := parse(memory(`"limit": -1, "reservation": -1, "swap": -1`)); b.MemoryLimit != -1 || b.MemoryReservation != -1 || b.MemorySwap != -1 {
+		t.Errorf("no memory: %d, %d, %d", b.MemoryLimit, b.MemoryReservation, b.MemorySwap)
+	}
+	if b := parse(memory(`"disableOOMKiller": true`)); b.Settings != (Settings{OnBreach: Breach{Action: BreachFreeze}}) {
+		t.Errorf("disableOOMKiller: %+v", b.Settings)
+	}
+	b = parse(config(`"annotations": {"dev.mlrun.memory.overshoot": "16M", "dev.mlrun.memory.grace": "1",
+		"dev.mlrun.memory.on-breach": "signal:USR2", "dev.mlrun.memory.meter": "events"}`))
+	if want := (Settings{time.Second, true, Breach{BreachSignal, syscall.SIGUSR2}, 16 << 20, MeterEvents}); b.Settings != want {
+		t.Errorf("settings: %+v, want %+v", b.Settings, want)
+	}
 	for value, want := range map[string]time.Duration{"5": 5 * time.Second, "0": 0, "500ms": 500 * time.Millisecond} {
 		b := parse(config(`"annotations": {"dev.mlrun.memory.grace": "` + value + `"}`))
-		if b.Settings != (Settings{want, true}) {
+		if b.Settings != (Settings{MemoryGrace: want, MemoryGraceSet: true}) {
 			t.Errorf("grace %s: %+v", value, b.Settings)
 		}
 	}

@@ -11,10 +11,47 @@
 // An exact reading makes the kernel walk all page tables: about 10 ms for each GiB of 4 KiB pages. So there is also an
 // upper bound, about a microsecond for each process: the sum of the resident set sizes (RSS), since PSS <= RSS. While
 // the bound is under the limit nothing else is needed. When shared memory makes it useless, the bound goes on from
-// the last exact reading instead: what the group used then, plus for each process the larger of the growth of its RSS and
-// its page faults since (a copy-on-write fault adds a page without changing RSS), plus the RSS of new processes. Processes
-// outside the set can raise its share by unmapping pages, which no counter of the set shows; so that bound is trusted
-// for one second.
+// the last exact reading instead, the base; or it counts each page of a file once, however many have it mapped.
+//
+// # The bound from an exact reading
+//
+// A page that m mappings of the set and o of outsiders have counts m/(m+o). So one mapping more adds a page at most, one less
+// of the set adds nothing, and what ended keeps its share in the base until the next one. What is new since the base is at most
+//
+//   - what page faults brought, which the kernel counts for the thread that causes them, also those of MAP_POPULATE, mlock and
+//     other get_user_pages (mm/memory.c, mm_account_fault; as min_flt or maj_flt): a page of anonymous memory, or the largest
+//     enabled folio size; of files 64 KiB (do_fault_around), from Linux 6.18 on a whole folio (filemap_map_pages, finish_fault).
+//     A copy-on-write fault is one of them: RSS alone does not show it. No process has more from faults than is resident in
+//     it; and growth of its anonymous memory tells that faults were not of files;
+//   - transparent huge pages: what /proc/vmstat counts for the machine (thp_fault_alloc, thp_file_mapped), but one for each
+//     fault of a process at most, and thp_collapse_alloc, which takes no fault (khugepaged). Swapped folios come back whole, so
+//     what was swapped out counts, too;
+//   - of a process that a member forked since: what its own faults brought, and its file pages. fork copies page tables
+//     (vma_needs_copy) and makes no memory. But what its ancestors faulted since the base may be only with the child by now:
+//     their faults whose memory is gone, and the faults of processes that were waited for (cmin_flt), limit what it inherited;
+//   - all of a process whose parent is none of these, or that started before the base was complete;
+//   - growth of RSS that faults do not explain.
+//
+// An exact reading of a set that runs is no instant. By how much it can be short is added to Reading.Upper, which is the base: for
+// each process what it unmapped or newly mapped in that time, since it may have shared it with one that was read at another
+// moment; and for children that were started (the kernel's last pid moved) and may be gone, the share that they took. A stopped
+// set is read as it is.
+//
+// The bound treats what outsiders have mapped as constant: when they unmap, no counter of the set moves. Only for this the base has
+// an age: one second, or 100 times what the reading took. Also not seen until the next base, unless RSS shows it: pages put into
+// a process by another one (process_vm_writev, ptrace, userfaultfd) or by a driver's mmap; faults in an address space that a
+// process borrowed (vfork, CLONE_VM) and left; pages pinned for DMA, which fork copies; and memory of an ancestor that
+// nobody waited for, under a subreaper within the set. Huge page settings are read by the first exact reading. Nobody outside may have been
+// forked by the set: package proc finds all descendants.
+//
+// bound.go is pure, and its fuzz test runs it against a model of pages and mappings.
+//
+// # The bound by files
+//
+// The pages of a file, or of a segment of shared memory, count one page at most for all their mappings together. So the sum of
+// anonymous memory and of all that is mapped of each file (/proc/PID/maps), each byte once, is an upper bound too, and one that neither
+// outsiders nor time can make wrong. Files are told apart by device, inode and path: with subvolumes (btrfs) the first two are not enough.
+// What devices, sockets and io_uring map is counted for each process, since there the same place is not the same page.
 //
 // # What is not readable
 //
@@ -56,7 +93,8 @@ type Usage struct {
 // Reading is one exact measurement of the set.
 type Reading struct {
 	Memory     int64         // bytes that count against the limit
-	Upper      int64         // bytes at most: differs from Memory when Unreadable > 0
+	Upper      int64         // bytes at most: more than Memory when Unreadable > 0, or Partial, or the set was not stopped
+	Partial    bool          // it was ended early: Memory is what was read, Upper has the RSS of the rest (see ExactUntil)
 	Swap       int64         // bytes swapped out
 	Processes  int           // processes alive
 	Zombies    int           // processes that ended and were not waited for

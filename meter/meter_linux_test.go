@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// helper carries out commands and answers each line that it reads: private N, shared N (of descriptor 3), hide.
+// helper carries out commands and answers each line that it reads: private N, shared N (of descriptor 3), fork N (a child touches as much), hide.
 func helper(first []string) {
 	in := bufio.NewScanner(os.Stdin)
 	for what := first; ; what = strings.Fields(in.Text()) {
@@ -44,6 +44,13 @@ func helper(first []string) {
 			touch(what[1], 3, unix.MAP_SHARED)
 		case "hide":
 			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+				panic(err)
+			}
+		case "fork":
+			exe, _ := os.Executable()
+			c := exec.Command(exe)
+			c.Env = []string{helperEnv + "=private " + what[1]}
+			if err := c.Run(); err != nil {
 				panic(err)
 			}
 		case "exit":
@@ -121,6 +128,26 @@ func (p *process) do(what string) {
 	p.answer()
 }
 
+func (p *process) signal(s syscall.Signal) {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// stop stops the process: a Go program that has nothing to do still has page faults now and then.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(unix.SIGSTOP)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if s, err := proc.Root.Stat(p.id.PID); err == nil && s.Stopped() {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatal("it does not stop")
+		}
+	}
+}
+
 func newMeter(t *testing.T, ids ...proc.ID) *meter.Meter {
 	m := meter.New(proc.Root)
 	t.Cleanup(m.Close)
@@ -139,7 +166,9 @@ func within(t *testing.T, what string, bytes, want int64, processes int) {
 func TestPrivateMemory(t *testing.T) {
 	p := start(t, nil, "private 64")
 	m := newMeter(t, p.id)
+	p.stop()
 	r := m.Exact()
+	p.signal(unix.SIGCONT)
 	within(t, "exact", r.Memory, 64*mib, 1)
 	if r.Processes != 1 || r.Unreadable != 0 || r.Upper != r.Memory || len(r.Each) != 1 || !r.Each[0].Exact {
 		t.Errorf("reading %+v", r)
@@ -172,6 +201,9 @@ func TestSharedMemoryCountsOnce(t *testing.T) {
 		ps = append(ps, p)
 		ids = append(ids, p.id)
 	}
+	for _, p := range ps {
+		p.stop()
+	}
 	m := newMeter(t, ids...)
 	if bound, _ := m.Bound(time.Now(), 1<<40); bound < n*64*mib {
 		t.Errorf("RSS bound %d MiB, want at least %d", bound/mib, n*64)
@@ -181,11 +213,12 @@ func TestSharedMemoryCountsOnce(t *testing.T) {
 	// From here on the bound goes on from the exact reading, far below the sum of RSS.
 	bound, _ := m.Bound(time.Now(), 0)
 	within(t, "bound after the exact reading", bound, r.Memory, n)
+	ps[1].signal(unix.SIGCONT)
 	ps[1].do("private 40")
 	bound, _ = m.Bound(time.Now(), 0)
 	within(t, "bound after growth", bound, r.Memory+40*mib, n)
-	// It is trusted for a second only.
-	if bound, _ = m.Bound(time.Now().Add(2*time.Second), 0); bound < n*64*mib {
+	// It is trusted for a second only, or a hundred times what the reading took.
+	if bound, _ = m.Bound(time.Now().Add(2*time.Second+100*r.Cost), 0); bound < n*64*mib {
 		t.Errorf("bound %d MiB from a reading that is too old", bound/mib)
 	}
 	// A process that the exact reading did not know counts with its RSS.
@@ -369,5 +402,32 @@ func TestFirstThreadEnded(t *testing.T) {
 	}
 	if r := m.Exact(); r.Memory != 77<<10 || r.Processes != 1 {
 		t.Errorf("reading %+v", r)
+	}
+}
+
+// TestBackFromGone shows that a process which could not be read once is measured again when it is listed again.
+func TestBackFromGone(t *testing.T) {
+	fs := tree(t, map[string]string{"7/statm": "1000 500 100 1 0 100 0\n", "7/stat": "7 (a) S 1 7 7 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 99 0 0\n"})
+	m := meter.New(fs)
+	defer m.Close()
+	ids := []proc.ID{{PID: 7, Start: 99}}
+	m.Set(ids)
+	before, gone := m.Bound(time.Now(), 1<<62)
+	if gone {
+		t.Fatal("it is there")
+	}
+	statm := filepath.Join(string(fs), "7/statm")
+	if err := os.Truncate(statm, 0); err != nil {
+		t.Fatal(err)
+	}
+	if bound, gone := m.Bound(time.Now(), 1<<62); !gone || bound >= before {
+		t.Errorf("unreadable: bound %d, gone %v", bound, gone)
+	}
+	if err := os.WriteFile(statm, []byte("1000 500 100 1 0 100 0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.Set(ids)
+	if bound, gone := m.Bound(time.Now(), 1<<62); gone || bound != before {
+		t.Errorf("listed again: bound %d, gone %v, want %d", bound, gone, before)
 	}
 }

@@ -13,9 +13,13 @@ type Frozen struct {
 	all  bool
 }
 
-// Freeze sends SIGSTOP to all members until a complete pass finds none running, or until the time is over: a process in
-// an uninterruptible wait stops only when that ends. Thaw or kill them soon.
-func (g *Group) Freeze(limit time.Duration) *Frozen {
+// patience is how long a freeze goes on between two questions whether to give up. The first one comes when everybody was told to stop.
+const patience = time.Millisecond
+
+// Freeze sends SIGSTOP to all members until a complete pass finds none running, or until the time is over, or until giveUp, which may
+// be nil, says so: a process stops only when a system call ends that cannot be interrupted. giveUp must not use the group. Thaw or
+// kill them soon.
+func (g *Group) Freeze(limit time.Duration, giveUp func() bool) *Frozen {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := &Frozen{g: g, were: map[ID]bool{}}
@@ -24,9 +28,10 @@ func (g *Group) Freeze(limit time.Duration) *Frozen {
 			f.were[m.ID] = true
 		}
 	}
-	end := time.Now().Add(limit)
+	start := time.Now()
+	end, ask := start.Add(limit), start
 	for pass := 0; ; pass++ {
-		_ = g.signalGroup(unix.SIGSTOP)
+		_ = g.SignalGroup(unix.SIGSTOP)
 		for _, m := range g.members {
 			_ = m.handle.Signal(unix.SIGSTOP)
 		}
@@ -41,14 +46,24 @@ func (g *Group) Freeze(limit time.Duration) *Frozen {
 			f.all = true
 			return f
 		}
-		if time.Now().After(end) {
+		now := time.Now()
+		if now.After(end) {
 			return f
+		}
+		if giveUp != nil && !now.Before(ask) {
+			if giveUp() {
+				return f
+			}
+			ask = time.Now().Add(patience)
 		}
 		if pass > 0 {
 			time.Sleep(50 * time.Microsecond)
 		}
 	}
 }
+
+// Complete tells whether every member was seen stopped.
+func (f *Frozen) Complete() bool { return f.all }
 
 // runs tells whether any thread of a process is neither stopped nor ended: /proc/PID/stat has the state of the first thread only,
 // and a stop reaches the threads one after the other.
@@ -57,6 +72,7 @@ func (g *Group) runs(pid int, m *Member) bool {
 	if err != nil || s.Start != m.Start || s.Ended() {
 		return false
 	}
+	g.note(m, s)
 	if s.Threads <= 1 {
 		return !s.Stopped()
 	}
@@ -66,10 +82,8 @@ func (g *Group) runs(pid int, m *Member) bool {
 	return g.fs.threadRuns(pid)
 }
 
-// Complete tells whether every member was seen stopped.
-func (f *Frozen) Complete() bool { return f.all }
-
-// Thaw sends SIGCONT to everything that Freeze stopped. What was stopped before is left alone unless all is set.
+// Thaw sends SIGCONT to everything that Freeze stopped, also to who has not come to stop yet: a SIGSTOP that is pending would stop it
+// later, with nobody to continue it. What was stopped before is left alone unless all is set.
 func (f *Frozen) Thaw(all bool) {
 	g := f.g
 	if all {
@@ -78,13 +92,10 @@ func (f *Frozen) Thaw(all bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(f.were) == 0 {
-		_ = g.signalGroup(unix.SIGCONT)
+		_ = g.SignalGroup(unix.SIGCONT)
 	}
-	for pid, m := range g.members {
-		if f.were[m.ID] {
-			continue
-		}
-		if s, err := g.fs.Stat(pid); err == nil && s.Start == m.Start && s.Stopped() {
+	for _, m := range g.members {
+		if !f.were[m.ID] {
 			_ = m.handle.Signal(unix.SIGCONT)
 		}
 	}

@@ -3,15 +3,18 @@ package proc
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	rescan  = time.Second           // a complete scan of /proc at most this often
+	rescan  = time.Second           // a complete scan of /proc at most this often, while others than too many are forked,
+	share   = 2000                  // and in at most one part in this of the time
 	grace   = 10 * time.Millisecond // after which a pid that was allocated but not in /proc is looked at once more
-	maxStep = 512                   // more new pids than this are found by a complete scan
+	maxStep = 512                   // more new pids than this are found by a complete scan,
+	duty    = 10                    // if the last one was that many times as long ago as it took; else the newest are looked at
 )
 
 // Member is a process of a group.
@@ -24,28 +27,37 @@ type Member struct {
 // Group is the set of processes of one run. Its methods may be called from several goroutines.
 type Group struct {
 	fs     FS
-	reaper int
+	newest *LastPID // below mu
 
-	mu       sync.Mutex
 	leader   ID
-	released bool // the leader was reaped: its process group id is not ours any more
-	members  map[int]*Member
-	escaped  map[ID]string
-	last     int               // last pid allocated, at the last look
-	pending  map[int]time.Time // pids that were allocated but not in /proc: not there yet, or gone again
-	scanned  time.Time
-	changed  bool // forks since the last complete scan
+	payload  *Handle     // the leader, until the group is closed
+	lead     sync.Mutex  // held while the process group is signalled or given up; never waits for mu
+	released atomic.Bool // the leader may be reaped: its process group id is not ours any more
+	size     atomic.Int64
+	version  atomic.Uint64
+
+	mu      sync.Mutex
+	reapers map[int]bool // whose children are members
+	joined  map[int]bool // process groups beside the payload's that are the group's own
+	members map[int]*Member
+	escaped map[ID]string
+	last    int               // last pid allocated, at the last look
+	pending map[int]time.Time // pids that were allocated but not in /proc: not there yet, or gone again
+	scanned time.Time         // start and
+	cost    time.Duration     // duration of the last complete scan
+	changed bool              // forks since then
 }
 
 // NewGroup makes the group of the payload leader and of all descendants of reaper. Close it.
 func NewGroup(fs FS, reaper int, leader int) (*Group, error) {
-	g := &Group{fs: fs, reaper: reaper, members: map[int]*Member{}, pending: map[int]time.Time{}, escaped: map[ID]string{}}
+	g := &Group{fs: fs, newest: fs.LastPID(), reapers: map[int]bool{reaper: true}, joined: map[int]bool{}, members: map[int]*Member{}, pending: map[int]time.Time{}, escaped: map[ID]string{}}
 	h, err := OpenHandle(fs, leader)
 	if err != nil {
 		return nil, err
 	}
-	g.leader = h.ID
+	g.leader, g.payload = h.ID, h
 	g.members[leader] = &Member{ID: h.ID, handle: h}
+	g.size.Store(1)
 	g.last = leader // every other member is younger
 	return g, nil
 }
@@ -54,10 +66,12 @@ func NewGroup(fs FS, reaper int, leader int) (*Group, error) {
 func (g *Group) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for pid, m := range g.members {
-		m.handle.Close()
-		delete(g.members, pid)
+	for pid := range g.members {
+		g.drop(pid)
 	}
+	g.giveUp(0)
+	g.payload.Close()
+	g.newest.Close()
 }
 
 // Leader is the payload.
@@ -67,53 +81,113 @@ func (g *Group) Leader() ID { return g.leader }
 func (g *Group) Release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.released {
+	if g.released.Load() {
 		return
 	}
 	g.lookAgain() // who is in the process group can only be seen while it is ours
-	g.released = true
+	g.giveUp(0)
 	g.drop(g.leader.PID)
 }
 
-// Adopt tells that the reaper is gone and pid became the parent of its children.
-func (g *Group) Adopt(pid int) {
+// KillGroup sends SIGKILL to the process group and releases it. It does not wait for an Update or a Freeze that is under way.
+func (g *Group) KillGroup() { g.giveUp(unix.SIGKILL) }
+
+func (g *Group) giveUp(sig unix.Signal) {
+	g.lead.Lock()
+	defer g.lead.Unlock()
+	if sig != 0 && !g.released.Load() {
+		_ = unix.Kill(-g.leader.PID, sig)
+	}
+	g.released.Store(true)
+}
+
+// Join takes in the process leader, which is the leader of a process group, and all other descendants of reaper.
+func (g *Group) Join(reaper, leader int) (ID, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.reaper = pid
+	s, err := g.fs.Stat(leader)
+	if err != nil {
+		return ID{}, err
+	}
+	g.reapers[reaper] = true
+	if s.PGRP == leader {
+		g.joined[leader] = true
+	}
+	if g.members[leader] == nil && !g.add(s) {
+		delete(g.reapers, reaper)
+		delete(g.joined, leader)
+		return ID{}, ErrGone
+	}
+	return s.ID(), nil
+}
+
+// Leave tells that a process that joined is about to be reaped: from now on its process group is nobody's.
+func (g *Group) Leave(leader ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lookAgain() // who is in the process group can only be seen while it is ours
+	delete(g.joined, leader.PID)
+	if m := g.members[leader.PID]; m != nil && m.ID == leader {
+		g.drop(leader.PID)
+	}
+}
+
+// Gone tells that a reaper has ended, with nothing left below it.
+func (g *Group) Gone(reaper int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.reapers, reaper)
+}
+
+// Adopt tells that a reaper is gone and pid became the parent of its children.
+func (g *Group) Adopt(reaper, pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.reapers, reaper)
+	g.reapers[pid] = true
 	g.scan(time.Now())
 }
 
-// Update looks for processes that were forked since the last call, and drops those that are gone. It tells whether the
-// set has changed.
-func (g *Group) Update(now time.Time) bool {
+// Update looks for processes that were forked since the last call, and drops those that are gone. See Version.
+func (g *Group) Update(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	before := len(g.members)
-	added := false
-	last, ok := g.fs.lastPID()
+	last, ok := g.newest.Read()
 	step := last - g.last
-	switch {
-	case !ok, step < 0, step > maxStep, g.changed && now.Sub(g.scanned) >= rescan:
-		g.last = last
-		return g.scan(now)
-	case step == 0 && len(g.pending) == 0:
-		return false
+	if step == 0 && ok && len(g.pending) == 0 && !g.changed {
+		return
 	}
-	g.last = last
-	g.changed = g.changed || step > 0
-	for pid, since := range g.pending {
-		if now.Sub(since) >= grace {
-			_, isNew := g.probe(pid)
-			delete(g.pending, pid)
-			added = added || isNew
+	g.changed = g.changed || step != 0
+	if !ok || g.changed && now.Sub(g.scanned) >= max(rescan, share*g.cost) || g.tooMany(step) {
+		if !ok || g.mayScan(now) {
+			g.last = last
+			g.scan(now)
+			return
 		}
 	}
-	added = g.probeNew(last-step, last, now) || added
-	return added || len(g.members) != before
+	for pid, since := range g.pending {
+		if now.Sub(since) >= grace {
+			g.probe(pid)
+			delete(g.pending, pid)
+		}
+	}
+	g.probeNew(last, now)
 }
 
-// probeNew looks at the pids after from up to last, and tells whether one is a new member.
-func (g *Group) probeNew(from, last int, now time.Time) (added bool) {
+// tooMany tells whether the numbers wrapped, or more were allocated than there may be processes.
+func (g *Group) tooMany(step int) bool { return step < 0 || step > maxStep }
+
+// mayScan tells whether a complete scan is affordable. A storm of forks leaves thousands of zombies behind, and little time to look at
+// them; what lives of it has the newest pids.
+func (g *Group) mayScan(now time.Time) bool { return now.Sub(g.scanned) >= duty*g.cost }
+
+// probeNew looks at the pids that were allocated since the last look, the newest maxStep at most, and tells whether one is a new member.
+func (g *Group) probeNew(last int, now time.Time) (added bool) {
+	from := g.last
+	if g.tooMany(last - from) {
+		from = max(0, last-maxStep)
+	}
+	g.last = last
 	for pid := from + 1; pid <= last; pid++ {
 		seen, isNew := g.probe(pid)
 		if !seen {
@@ -127,6 +201,7 @@ func (g *Group) probeNew(from, last int, now time.Time) (added bool) {
 // scan looks at every process. A child may be listed before its parent, so it goes on until nothing is found.
 func (g *Group) scan(now time.Time) bool {
 	g.scanned, g.changed = now, false
+	defer func(start time.Time) { g.cost = time.Since(start) }(time.Now())
 	clear(g.pending)
 	changed := false
 	for pid, m := range g.members {
@@ -144,10 +219,10 @@ func (g *Group) scan(now time.Time) bool {
 	sort.Ints(pids)
 	var rest []Stat
 	for _, pid := range pids {
-		if g.members[pid] != nil || pid == g.reaper {
+		if g.members[pid] != nil || g.reapers[pid] {
 			continue
 		}
-		if s, err := g.fs.Stat(pid); err == nil {
+		if s, err := g.fs.Stat(pid); err == nil && !s.Ended() {
 			rest = append(rest, s)
 		}
 	}
@@ -178,17 +253,17 @@ func (g *Group) probe(pid int) (seen, added bool) {
 		}
 		g.drop(pid)
 	}
-	return true, g.belongs(s) && g.add(s)
+	return true, !s.Ended() && g.belongs(s) && g.add(s)
 }
 
 func (g *Group) belongs(s Stat) bool {
-	if s.PID == g.reaper {
+	if g.reapers[s.PID] {
 		return false
 	}
-	if s.PPID == g.reaper || g.members[s.PPID] != nil {
+	if g.reapers[s.PPID] || g.members[s.PPID] != nil {
 		return true
 	}
-	return s.PGRP == g.leader.PID && !g.released
+	return g.joined[s.PGRP] || s.PGRP == g.leader.PID && !g.released.Load()
 }
 
 // add takes a process in. Threads have an entry in /proc too, though it is not listed: they are no process for pidfd.
@@ -202,13 +277,15 @@ func (g *Group) add(s Stat) bool {
 	}
 	m := &Member{ID: s.ID(), handle: h}
 	g.members[s.PID] = m
+	g.version.Add(1)
+	g.size.Add(1)
 	g.note(m, s)
 	return true
 }
 
 // note remembers who left the process group.
 func (g *Group) note(m *Member, s Stat) {
-	if !g.released && s.PGRP != g.leader.PID && !m.Escaped {
+	if !g.released.Load() && s.PGRP != g.leader.PID && !g.joined[s.PGRP] && !m.Escaped {
 		m.Escaped = true
 		g.escaped[m.ID] = s.Comm
 	}
@@ -216,8 +293,12 @@ func (g *Group) note(m *Member, s Stat) {
 
 func (g *Group) drop(pid int) {
 	if m := g.members[pid]; m != nil {
-		m.handle.Close()
+		if m.handle != g.payload {
+			m.handle.Close()
+		}
 		delete(g.members, pid)
+		g.size.Add(-1)
+		g.version.Add(1)
 	}
 }
 
@@ -230,12 +311,30 @@ func (g *Group) Drop(id ID) {
 	}
 }
 
-// Forget forgets the member with this pid, which the caller has reaped.
-func (g *Group) Forget(pid int) {
+// Times is the CPU time of all members, and of those that have ended: whoever waited for them has it, and the reapers have waited for the
+// others. What a process has used that was not waited for yet is missing after it has left /proc.
+func (g *Group) Times() (user, system time.Duration) {
+	g.Update(time.Now())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.drop(pid)
+	const tick = 10 * time.Millisecond // USER_HZ
+	for pid, m := range g.members {
+		if s, err := g.fs.Stat(pid); err == nil && s.Start == m.Start {
+			user += time.Duration(s.UTime+s.ChildUTime) * tick
+			system += time.Duration(s.STime+s.ChildSTime) * tick
+		}
+	}
+	for pid := range g.reapers {
+		if s, err := g.fs.Stat(pid); err == nil {
+			user += time.Duration(s.ChildUTime) * tick
+			system += time.Duration(s.ChildSTime) * tick
+		}
+	}
+	return user, system
 }
+
+// Version changes whenever the set of members does, whoever looked for them.
+func (g *Group) Version() uint64 { return g.version.Load() }
 
 // Members lists the processes as of the last Update.
 func (g *Group) Members() []ID {
@@ -249,10 +348,21 @@ func (g *Group) Members() []ID {
 }
 
 // Size is the number of processes as of the last Update.
-func (g *Group) Size() int {
-	g.mu.Lock()
+func (g *Group) Size() int { return int(g.size.Load()) }
+
+// Living counts the processes that have not ended, as of now; as of the last Update when another one is under way.
+func (g *Group) Living() int {
+	if !g.mu.TryLock() {
+		return g.Size()
+	}
 	defer g.mu.Unlock()
-	return len(g.members)
+	n := 0
+	for _, m := range g.members {
+		if g.fs.Alive(m.ID) {
+			n++
+		}
+	}
+	return n
 }
 
 // Escaped tells how many processes were seen that had left the payload's process group.
@@ -264,24 +374,19 @@ func (g *Group) Escaped() int {
 
 // SignalLeader sends sig to the payload alone.
 func (g *Group) SignalLeader(sig unix.Signal) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	m := g.members[g.leader.PID]
-	if m == nil || g.released {
+	g.lead.Lock()
+	defer g.lead.Unlock()
+	if g.released.Load() {
 		return ErrGone
 	}
-	return m.handle.Signal(sig)
+	return g.payload.Signal(sig)
 }
 
 // SignalGroup sends sig to the payload's process group, in one step that a fork cannot outrun.
 func (g *Group) SignalGroup(sig unix.Signal) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.signalGroup(sig)
-}
-
-func (g *Group) signalGroup(sig unix.Signal) error {
-	if g.released {
+	g.lead.Lock()
+	defer g.lead.Unlock()
+	if g.released.Load() {
 		return ErrGone
 	}
 	err := unix.Kill(-g.leader.PID, sig)
@@ -296,14 +401,19 @@ func (g *Group) signalGroup(sig unix.Signal) error {
 func (g *Group) SignalAll(sig unix.Signal) (denied []ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.scan(time.Now())
-	inGroup := g.signalGroup(sig) == nil
+	inGroup := g.SignalGroup(sig) == nil
+	if now := time.Now(); g.mayScan(now) {
+		g.scan(now)
+	} else {
+		g.lookAgain()
+	}
 	for pid, m := range g.members {
 		s, err := g.fs.Stat(pid)
 		if err != nil || s.Start != m.Start {
 			g.drop(pid)
 			continue
 		}
+		g.note(m, s)
 		if inGroup && s.PGRP == g.leader.PID {
 			continue
 		}
@@ -314,15 +424,15 @@ func (g *Group) SignalAll(sig unix.Signal) (denied []ID) {
 	return denied
 }
 
-// lookAgain finds what was forked meanwhile, without the 100 ms of patience that Update has.
+// lookAgain finds what was forked meanwhile, without the patience that Update has.
 func (g *Group) lookAgain() bool {
-	last, ok := g.fs.lastPID()
+	now := time.Now()
+	last, ok := g.newest.Read()
 	step := last - g.last
-	if !ok || step < 0 || step > maxStep {
+	if !ok || g.tooMany(step) && g.mayScan(now) {
 		g.last = last
-		return g.scan(time.Now())
+		return g.scan(now)
 	}
-	found := g.probeNew(g.last, last, time.Now())
-	g.last, g.changed = last, g.changed || step > 0
-	return found
+	g.changed = g.changed || step != 0
+	return g.probeNew(last, now)
 }

@@ -3,9 +3,11 @@ package proc_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,9 +20,20 @@ import (
 // threadsEnv makes the test binary a process with threads, which have entries in /proc.
 const threadsEnv = "MLRUN_TEST_THREADS"
 
+// joinEnv makes it join a process group.
+const joinEnv = "MLRUN_TEST_JOIN"
+
 func TestMain(m *testing.M) {
 	if file := os.Getenv(threadsEnv); file != "" {
 		manyThreads(file)
+	}
+	if id, err := strconv.Atoi(os.Getenv(joinEnv)); err == nil {
+		if err := unix.Setpgid(0, id); err != nil {
+			panic(err)
+		}
+		for {
+			unix.Pause()
+		}
 	}
 	if err := errors.Join(launch.CloseOnExec(), launch.BecomeSubreaper()); err != nil {
 		panic(err)
@@ -131,10 +144,7 @@ func TestFreeze(t *testing.T) {
 	unix.Kill(other.PID, unix.SIGSTOP)
 	eventually(t, "it is stopped", func() bool { s, _ := proc.Root.Stat(other.PID); return s.Stopped() })
 
-	f := g.Freeze(10 * time.Second)
-	if !f.Complete() {
-		t.Fatal("not everything was stopped")
-	}
+	f := g.Freeze(10*time.Second, nil)
 	for _, id := range g.Members() {
 		if s, err := proc.Root.Stat(id.PID); err != nil || !s.Stopped() {
 			t.Errorf("process %d is in state %c", id.PID, s.State)
@@ -147,10 +157,24 @@ func TestFreeze(t *testing.T) {
 			return err == nil && s.Stopped() == (id == other)
 		})
 	}
-	f = g.Freeze(10 * time.Second)
+	f = g.Freeze(10*time.Second, nil)
 	f.Thaw(true)
 	for _, id := range g.Members() {
 		eventually(t, "everything goes on", func() bool { s, err := proc.Root.Stat(id.PID); return err == nil && !s.Stopped() })
+	}
+}
+
+// TestThawOutrunsTheStop thaws before the stop was acted on: what is pending then must not stop anybody later.
+func TestThawOutrunsTheStop(t *testing.T) {
+	_, g := sh(t, "setsid sh -c 'while :; do :; done' & exec sleep 1000")
+	eventually(t, "two processes", func() bool { g.Update(time.Now()); return g.Size() == 2 })
+	for range 300 {
+		g.Freeze(0, nil).Thaw(false)
+	}
+	for _, id := range g.Members() {
+		if id != g.Leader() {
+			eventually(t, "it goes on", func() bool { s, err := proc.Root.Stat(id.PID); return err == nil && s.State == 'R' })
+		}
 	}
 }
 
@@ -159,11 +183,8 @@ func TestFreezeOutrunsForks(t *testing.T) {
 	for range 20 {
 		eventually(t, "a complete freeze", func() bool {
 			g.Update(time.Now())
-			f := g.Freeze(time.Second)
+			f := g.Freeze(time.Second, nil)
 			defer f.Thaw(true)
-			if !f.Complete() {
-				return false
-			}
 			last, _ := os.ReadFile("/proc/" + strconv.Itoa(g.Leader().PID) + "/stat")
 			time.Sleep(2 * time.Millisecond) // long enough for a shell that runs to use CPU time
 			now, _ := os.ReadFile("/proc/" + strconv.Itoa(g.Leader().PID) + "/stat")
@@ -191,7 +212,8 @@ func TestSignalAllOnce(t *testing.T) {
 	if denied := g.SignalAll(unix.SIGUSR1); len(denied) > 0 {
 		t.Errorf("denied: %v", denied)
 	}
-	eventually(t, "both got it", func() bool { return value("a") != "0" && value("b") != "0" })
+	got := func(name string) bool { v := value(name); return v != "" && v != "0" } // the shell truncates first, then writes
+	eventually(t, "both got it", func() bool { return got("a") && got("b") })
 	if a, b := value("a"), value("b"); a != "1" || b != "1" {
 		t.Errorf("signals got: %s and %s, want one each", a, b)
 	}
@@ -234,6 +256,39 @@ func TestHandle(t *testing.T) {
 	eventually(t, "it is reaped", func() bool { return errors.Is(h.Signal(0), proc.ErrGone) })
 }
 
+// TestJoin takes in a process below a reaper of its own, with what it starts, until that is gone.
+func TestJoin(t *testing.T) {
+	_, g := sh(t, "exec sleep 1000")
+	p, _ := sh(t, "setsid sleep 1000 & sleep 1000 & wait")
+	eventually(t, "its children", func() bool {
+		n := 0
+		pids, _ := proc.Root.PIDs()
+		for _, pid := range pids {
+			if s, err := proc.Root.Stat(pid); err == nil && s.PPID == p.PID {
+				n++
+			}
+		}
+		return n == 2
+	})
+	id, err := g.Join(p.Reaper, p.PID)
+	if err != nil || id.PID != p.PID {
+		t.Fatalf("%v, %v", id, err)
+	}
+	eventually(t, "all are members", func() bool { g.SignalAll(0); return g.Size() == 4 })
+	if n := g.Escaped(); n != 1 {
+		t.Errorf("%d have escaped, want the session: the process group of who joined is our own", n)
+	}
+	g.SignalAll(unix.SIGKILL)
+	eventually(t, "it has ended", func() bool { return !proc.Root.Alive(id) })
+	g.Leave(id)
+	p.Reap()
+	g.Gone(p.Reaper)
+	eventually(t, "nobody is left", func() bool { g.SignalAll(0); return g.Size() == 0 || g.Living() == 0 })
+	if _, err := g.Join(1<<30, 1<<30); err == nil {
+		t.Error("a process that does not exist has joined")
+	}
+}
+
 func TestMembersOfOthersAreNotOurs(t *testing.T) {
 	_, g := sh(t, "sleep 1000 & wait")
 	_, other := sh(t, "sleep 1000 & wait")
@@ -248,5 +303,67 @@ func TestMembersOfOthersAreNotOurs(t *testing.T) {
 				t.Errorf("process %d belongs to both", a.PID)
 			}
 		}
+	}
+}
+
+// TestJoinedGroupIsNotOurs lets the payload move to a process group of somebody else in the same session.
+func TestJoinedGroupIsNotOurs(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("sleep", "1000")
+	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { other.Process.Kill(); other.Wait() }()
+	_, g := run(t, []string{joinEnv + "=" + strconv.Itoa(other.Process.Pid)}, exe)
+	eventually(t, "it is seen in the other group", func() bool {
+		s, err := proc.Root.Stat(g.Leader().PID)
+		return err == nil && s.PGRP == other.Process.Pid
+	})
+	eventually(t, "it counts as escaped", func() bool {
+		g.SignalAll(0)
+		return g.Escaped() == 1
+	})
+	if n := g.Size(); n != 1 {
+		t.Errorf("%d members, want the payload alone", n)
+	}
+	g.SignalAll(unix.SIGKILL)
+	eventually(t, "the payload has ended", func() bool { return !proc.Root.Alive(g.Leader()) })
+	if st, err := proc.Root.Stat(other.Process.Pid); err != nil || st.Ended() {
+		t.Error("the process of somebody else was ended, too")
+	}
+}
+
+func TestKillMarked(t *testing.T) {
+	me := proc.Self()
+	start := func(env ...string) *exec.Cmd {
+		c := exec.Command("sleep", "1000")
+		c.Env = env
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+		return c
+	}
+	mark := proc.Mark("", me)
+	marked, inner := start(mark), start("A=b", mark+":1-2", "C=d")
+	plain := start("A=b", mark+"0")
+	eventually(t, "both are found", func() bool {
+		ids, err := proc.Root.Marked(me)
+		return err == nil && len(ids) == 2
+	})
+	if n, err := proc.Root.KillMarked(me); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, c := range []*exec.Cmd{marked, inner} {
+		if err := c.Wait(); c.ProcessState.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+			t.Error(err)
+		}
+	}
+	if st, err := proc.Root.Stat(plain.Process.Pid); err != nil || st.Ended() {
+		t.Error("a process of another run was ended")
 	}
 }

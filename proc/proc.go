@@ -10,7 +10,8 @@
 //
 // Finding out that nothing was forked costs one read: the kernel's last allocated pid (/proc/sys/kernel/ns_last_pid)
 // has not moved. When it has, only the pids between the two values are looked at, since pids are allocated in order;
-// a complete scan of /proc runs when the numbers wrapped, and once a second while anything forks.
+// a complete scan of /proc runs when the numbers wrapped, and once a second while anything forks, as long as it takes no more than a
+// tenth of the time.
 //
 // # What it does not
 //
@@ -50,6 +51,9 @@ type Stat struct {
 	MinFlt  uint64 // minor faults, in pages
 	Threads int
 	Start   uint64 // clock ticks since boot
+
+	UTime, STime           uint64 // CPU time in clock ticks (1/100 s),
+	ChildUTime, ChildSTime uint64 // and of the processes that it has waited for, with what these waited for
 }
 
 // ID returns the identity.
@@ -98,6 +102,14 @@ func ParseStat(b []byte) (Stat, error) {
 			s.TTYPgrp = atoi(f)
 		case 10:
 			s.MinFlt = uint64(atoi(f))
+		case 14:
+			s.UTime = uint64(atoi(f))
+		case 15:
+			s.STime = uint64(atoi(f))
+		case 16:
+			s.ChildUTime = uint64(atoi(f))
+		case 17:
+			s.ChildSTime = uint64(atoi(f))
 		case 20:
 			s.Threads = atoi(f)
 		case 22:

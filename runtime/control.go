@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -12,6 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"mlrun/proc"
+	"mlrun/runtime/launch"
 	"mlrun/runtime/store"
 	"mlrun/runtime/supervise"
 )
@@ -25,10 +31,31 @@ var errNoSupervisor = errors.New("the supervisor does not answer")
 // errNoSocket says that there is nothing yet, or not any more, where somebody could answer.
 var errNoSocket = fmt.Errorf("%w: it has no socket", errNoSupervisor)
 
-// answer is what a supervisor replies to a supervise.Request, both as JSON.
+// message is what a client sends.
+type message struct {
+	supervise.Request
+	Exec *execMessage `json:"exec,omitempty"` // with OpExec; the descriptors of the process come along
+}
+
+// execMessage is the process that is to be executed.
+type execMessage struct {
+	Config   json.RawMessage `json:"config"` // of the container, with this process in place of its own
+	Terminal bool            `json:"terminal,omitempty"`
+}
+
+// answer is what a supervisor replies, as JSON. To OpExec there are two: when the program was executed, and when it has ended.
 type answer struct {
-	Snapshot supervise.Snapshot `json:"snapshot"`
-	Error    string             `json:"error,omitempty"`
+	Snapshot *supervise.Snapshot `json:"snapshot,omitempty"`
+	Error    string              `json:"error,omitempty"`
+	ExitCode int                 `json:"exitCode,omitempty"` // with Error: what a shell would make of it; 0: nothing special
+	Process  *proc.ID            `json:"process,omitempty"`
+	Ended    *ending             `json:"ended,omitempty"`
+}
+
+// ending is how a process ended.
+type ending struct {
+	Status syscall.WaitStatus `json:"status"`
+	Known  bool               `json:"known"`
 }
 
 // control is the supervisor's side of the socket.
@@ -36,6 +63,7 @@ type control struct {
 	requests chan supervise.Request
 	done     chan struct{}
 	serving  sync.WaitGroup
+	process  func(*execMessage, []int) (launch.Config, error) // for OpExec
 }
 
 // address makes a socket address for a file of any path length: sun_path has 108 bytes, a link through an open directory is
@@ -49,8 +77,8 @@ func address(d *store.Dir) (addr *net.UnixAddr, release func(), err error) {
 	return &net.UnixAddr{Name: name, Net: "unix"}, func() { f.Close() }, nil
 }
 
-func newControl() *control {
-	return &control{requests: make(chan supervise.Request), done: make(chan struct{})}
+func newControl(process func(*execMessage, []int) (launch.Config, error)) *control {
+	return &control{requests: make(chan supervise.Request), done: make(chan struct{}), process: process}
 }
 
 // listen makes the socket and answers on it until close.
@@ -73,9 +101,9 @@ func (c *control) listen(d *store.Dir) error {
 	return nil
 }
 
-func (c *control) accept(l net.Listener) {
+func (c *control) accept(l *net.UnixListener) {
 	for {
-		conn, err := l.Accept()
+		conn, err := l.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -87,10 +115,12 @@ func (c *control) accept(l net.Listener) {
 	}
 }
 
-// maxRequest is the size of the largest request.
-const maxRequest = 4096
+const (
+	maxRequest = 4 << 20 // bytes of the largest request: a process may have an environment of megabytes
+	maxFiles   = 253     // descriptors that one message can carry (SCM_MAX_FD)
+)
 
-func (c *control) serve(conn net.Conn) {
+func (c *control) serve(conn *net.UnixConn) {
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	over := make(chan struct{})
@@ -102,42 +132,169 @@ func (c *control) serve(conn net.Conn) {
 		case <-over:
 		}
 	}()
-	buf := make([]byte, maxRequest)
-	n, err := conn.Read(buf)
+	var req message
+	files, err := receive(conn, &req)
+	defer func() { closeAll(files) }() // those that are open by then: the numbers of others may be somebody else's
+	replies := make(chan answer, 2)
+	switch {
+	case err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded):
+		return
+	case err != nil:
+		replies <- answer{Error: "request: " + err.Error()}
+	case req.Op == supervise.OpWatch:
+		c.watch(conn, req.Request)
+		return
+	case req.Op == supervise.OpExec:
+		if !c.exec(&req, files, replies) {
+			return
+		}
+	default:
+		req.Reply = func(s supervise.Snapshot, err error) { replies <- refused(answer{Snapshot: &s}, err) }
+		if !c.ask(req.Request) {
+			return
+		}
+	}
+	for more := true; more; {
+		var a answer
+		select {
+		case a = <-replies:
+		case <-c.done:
+			select {
+			case a = <-replies: // the run's last words
+			default:
+				return
+			}
+		}
+		more = a.Process != nil && a.Error == ""
+		b, _ := json.Marshal(a)
+		_ = conn.SetWriteDeadline(time.Now().Add(lastWords))
+		if _, err := conn.Write(append(b, '\n')); err != nil {
+			return
+		}
+		closeAll(files)
+		files = nil
+	}
+}
+
+// ask hands a request to the run; false: that is over.
+func (c *control) ask(r supervise.Request) bool {
+	select {
+	case c.requests <- r:
+		return true
+	case <-c.done:
+		return false
+	}
+}
+
+// exec asks for one more process; false: the run is over.
+func (c *control) exec(req *message, files []int, replies chan answer) bool {
+	config, err := launch.Config{}, error(nil)
+	if req.Exec == nil {
+		err = errors.New("request: exec without a process")
+	} else {
+		config, err = c.process(req.Exec, files)
+	}
 	if err != nil {
+		replies <- refused(answer{}, err)
+		return true
+	}
+	r := req.Request
+	r.Exec = &supervise.Exec{
+		Launch: config,
+		Started: func(id proc.ID, err error) {
+			if err != nil {
+				replies <- refused(answer{}, err)
+				return
+			}
+			replies <- answer{Process: &id}
+		},
+		Ended: func(status syscall.WaitStatus, known bool) { replies <- answer{Ended: &ending{status, known}} },
+	}
+	r.Reply = func(_ supervise.Snapshot, err error) {
+		if err != nil {
+			replies <- refused(answer{}, err)
+		}
+	}
+	return c.ask(r)
+}
+
+// watch sends what happens, until the client is gone or the run is over.
+func (c *control) watch(conn *net.UnixConn, r supervise.Request) {
+	happened, gone := make(chan supervise.Occurrence, 64), make(chan struct{})
+	r.Watch = func(o supervise.Occurrence) {
+		select {
+		case happened <- o:
+		default: // a client that does not read misses some
+		}
+	}
+	r.Reply = func(supervise.Snapshot, error) {}
+	if !c.ask(r) {
 		return
 	}
-	reply := make(chan answer, 1)
-	var req supervise.Request
-	if err := json.Unmarshal(buf[:n], &req); err != nil {
-		reply <- answer{Error: "request: " + err.Error()}
-	} else {
-		req.Reply = func(s supervise.Snapshot, err error) {
-			a := answer{Snapshot: s}
-			if err != nil {
-				a.Error = err.Error()
-			}
-			reply <- a
-		}
+	go func() {
+		_ = conn.SetReadDeadline(time.Time{})
+		_, _ = conn.Read(make([]byte, 1)) // it says nothing more: this is its end
+		close(gone)
+	}()
+	for over := false; !over; {
+		var o supervise.Occurrence
 		select {
-		case c.requests <- req:
+		case o = <-happened:
+		case <-gone:
+			return
 		case <-c.done:
+			select {
+			case o = <-happened:
+			default:
+				return
+			}
+		}
+		over = o.Ended != nil
+		b, _ := json.Marshal(o)
+		_ = conn.SetWriteDeadline(time.Now().Add(lastWords))
+		if _, err := conn.Write(append(b, '\n')); err != nil {
 			return
 		}
 	}
-	var a answer
-	select {
-	case a = <-reply:
-	case <-c.done:
-		select {
-		case a = <-reply: // the run's last words
-		default:
-			return
-		}
+}
+
+// refused adds an error to an answer.
+func refused(a answer, err error) answer {
+	if err != nil {
+		a.Error, a.ExitCode = err.Error(), supervise.LaunchCode(err)
 	}
-	b, _ := json.Marshal(a)
-	_ = conn.SetWriteDeadline(time.Now().Add(lastWords))
-	_, _ = conn.Write(b)
+	return a
+}
+
+// receive reads one JSON value and the descriptors that come with its first bytes.
+func receive(conn *net.UnixConn, v any) (files []int, err error) {
+	first, oob := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(4*maxFiles))
+	n, oobn, _, _, err := conn.ReadMsgUnix(first, oob)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, io.EOF
+	}
+	list, err := unix.ParseSocketControlMessage(oob[:oobn])
+	for i := range list {
+		fds, _ := unix.ParseUnixRights(&list[i])
+		files = append(files, fds...)
+	}
+	for _, fd := range files {
+		unix.CloseOnExec(fd)
+	}
+	if err != nil {
+		return files, err
+	}
+	rest := io.LimitReader(conn, maxRequest)
+	return files, json.NewDecoder(io.MultiReader(bytes.NewReader(first[:n]), rest)).Decode(v)
+}
+
+func closeAll(files []int) {
+	for _, fd := range files {
+		unix.Close(fd)
+	}
 }
 
 // lastWords is how long the end of a supervisor waits for those who asked it something.
@@ -157,48 +314,73 @@ func (c *control) close() {
 	}
 }
 
-// call sends a request to the supervisor of a container. errNoSupervisor means that there is none, or that it ended before it
-// answered.
-func call(d *store.Dir, req supervise.Request, timeout time.Duration) (supervise.Snapshot, error) {
+// dial connects to the supervisor of a container. errNoSupervisor means that there is none.
+func dial(d *store.Dir) (*net.UnixConn, error) {
 	addr, release, err := address(d)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%s: %w", d.ID, ErrNotExist)
 		}
-		return supervise.Snapshot{}, err
+		return nil, err
 	}
 	defer release()
 	conn, err := net.DialUnix("unix", nil, addr)
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return nil, errNoSocket
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, errNoSupervisor
+	case err != nil:
+		return nil, fmt.Errorf("%s: control socket: %w", d.ID, err)
+	}
+	return conn, nil
+}
+
+// send sends a message, with descriptors.
+func send(conn *net.UnixConn, m *message, files []int) error {
+	b, err := json.Marshal(m)
 	if err != nil {
-		if errors.Is(err, syscall.ENOENT) {
-			return supervise.Snapshot{}, errNoSocket
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return supervise.Snapshot{}, errNoSupervisor
-		}
-		return supervise.Snapshot{}, fmt.Errorf("%s: control socket: %w", d.ID, err)
+		return err
+	}
+	if len(b) > maxRequest {
+		return fmt.Errorf("the request has %d bytes, at most %d are possible", len(b), maxRequest)
+	}
+	var oob []byte
+	if len(files) > 0 {
+		oob = unix.UnixRights(files...)
+	}
+	n, _, err := conn.WriteMsgUnix(b, oob, nil)
+	if err == nil && n < len(b) {
+		_, err = conn.Write(b[n:])
+	}
+	if err != nil {
+		return errNoSupervisor
+	}
+	return nil
+}
+
+// call sends a request to the supervisor of a container. errNoSupervisor means that there is none, or that it ended before it
+// answered.
+func call(d *store.Dir, req supervise.Request, timeout time.Duration) (supervise.Snapshot, error) {
+	conn, err := dial(d)
+	if err != nil {
+		return supervise.Snapshot{}, err
 	}
 	defer conn.Close()
 	if timeout > 0 {
 		_ = conn.SetDeadline(time.Now().Add(timeout))
 	}
-	b, err := json.Marshal(req)
-	if err != nil {
+	if err := send(conn, &message{Request: req}, nil); err != nil {
 		return supervise.Snapshot{}, err
 	}
-	if _, err := conn.Write(b); err != nil {
-		return supervise.Snapshot{}, errNoSupervisor
-	}
-	buf := make([]byte, 64<<10)
-	n, err := conn.Read(buf)
-	if err != nil {
-		return supervise.Snapshot{}, errNoSupervisor
-	}
 	var a answer
-	if err := json.Unmarshal(buf[:n], &a); err != nil {
+	if json.NewDecoder(conn).Decode(&a) != nil {
 		return supervise.Snapshot{}, errNoSupervisor
 	}
-	return a.Snapshot, known(a.Error)
+	if a.Snapshot == nil {
+		a.Snapshot = &supervise.Snapshot{}
+	}
+	return *a.Snapshot, known(a.Error)
 }
 
 // known gives an error that came over the socket its identity back.
@@ -206,7 +388,7 @@ func known(text string) error {
 	if text == "" {
 		return nil
 	}
-	for _, e := range []error{ErrNotRunning, ErrNotCreated} {
+	for _, e := range []error{ErrNotRunning, ErrNotCreated, ErrPaused, ErrNotPaused} {
 		if e.Error() == text {
 			return e
 		}

@@ -69,8 +69,8 @@ func (r *Runtime) Create(o CreateOptions) error {
 	if o.PIDFile == "" || rec.Payload == nil {
 		return nil
 	}
-	if err := store.WriteFile(o.PIDFile, []byte(strconv.Itoa(rec.Payload.PID)), 0o644); err != nil {
-		return errors.Join(fmt.Errorf("pid file: %w", err), r.Delete(o.ID, true))
+	if err := WritePIDFile(o.PIDFile, rec.Payload.PID); err != nil {
+		return errors.Join(err, r.Delete(o.ID, true))
 	}
 	return nil
 }
@@ -91,6 +91,9 @@ func (r *Runtime) startSupervisor(o *CreateOptions) error {
 	}
 	defer rd.Close()
 	files := []*os.File{os.Stdin, os.Stdout, os.Stderr}
+	if t := o.Terminal; t != nil {
+		files = []*os.File{t, t, t}
+	}
 	for fd := 3; fd < 3+o.PreserveFDs; fd++ {
 		files = append(files, os.NewFile(uintptr(fd), "preserved"))
 	}
@@ -165,7 +168,7 @@ func adoptSession(root, id string, preserve int) (*session, error) {
 	if err := s.save(); err != nil {
 		return nil, err
 	}
-	s.control = newControl()
+	s.control = newControl(s.process)
 	return s, s.control.listen(dir)
 }
 

@@ -21,14 +21,19 @@ const (
 	controlWait = 10 * time.Second       // how long a request may take; after it Delete kills the supervisor
 )
 
-// ask sends a request to the supervisor of a container. One that lives but has no socket yet is about to make it.
-func ask(d *store.Dir, rec *record, req supervise.Request, timeout time.Duration) (supervise.Snapshot, error) {
+// reach calls f until it reaches the supervisor of a container. One that lives but has no socket yet is about to make it.
+func reach[T any](rec *record, f func() (T, error)) (T, error) {
 	for end := time.Now().Add(time.Second); ; time.Sleep(publishAfter / 5) {
-		sn, err := call(d, req, timeout)
+		v, err := f()
 		if !errors.Is(err, errNoSocket) || time.Now().After(end) || !proc.Root.Alive(rec.Supervisor) {
-			return sn, err
+			return v, err
 		}
 	}
+}
+
+// ask sends a request to the supervisor of a container.
+func ask(d *store.Dir, rec *record, req supervise.Request, timeout time.Duration) (supervise.Snapshot, error) {
+	return reach(rec, func() (supervise.Snapshot, error) { return call(d, req, timeout) })
 }
 
 func (r *Runtime) find(id string) (*store.Dir, *record, error) {
@@ -50,11 +55,8 @@ func (r *Runtime) Start(id string) error {
 		return fmt.Errorf("%s: %w: it is %s", id, ErrNotCreated, status)
 	}
 	_, err = ask(d, rec, supervise.Request{Op: supervise.OpStart}, 0)
-	if errors.Is(err, errNoSupervisor) {
-		err = ErrNotRunning
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
+		return fmt.Errorf("%s: %w", id, gone(err))
 	}
 	return nil
 }
@@ -66,15 +68,12 @@ func (r *Runtime) Kill(id string, sig syscall.Signal, all bool) error {
 		return err
 	}
 	status, live := rec.status()
-	if status != specs.StateCreated && status != specs.StateRunning && !(status == specs.StateCreating && live) {
+	if !hasPayload(status) && !(status == specs.StateCreating && live) {
 		return fmt.Errorf("%s: %w: it is %s", id, ErrNotRunning, status)
 	}
 	_, err = ask(d, rec, supervise.Request{Op: supervise.OpKill, Signal: sig, All: all}, controlWait)
-	if errors.Is(err, errNoSupervisor) {
-		err = ErrNotRunning // and the reaper is ending what is left
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
+		return fmt.Errorf("%s: %w", id, gone(err))
 	}
 	return nil
 }
@@ -95,7 +94,8 @@ func (r *Runtime) State(id string) (*State, error) {
 	sn, err := ask(d, rec, supervise.Request{Op: supervise.OpStats}, statsWait)
 	if err == nil {
 		m := rec.memory()
-		m.Current, m.Exact, m.Peak = sn.Current, sn.Exact, sn.Peak
+		m.Current, m.Exact, m.Peak, m.Swap = sn.Current, sn.Exact, sn.Peak, sn.Swap
+		m.Unreadable, m.Uncertain, m.Meter, m.Throttled, m.Frozen = sn.Unreadable, sn.Uncertain, sn.Meter, sn.Throttled, sn.Frozen
 		s.MLRun.Memory, s.MLRun.Processes = m, sn.Processes
 		return s, nil
 	}
@@ -185,17 +185,17 @@ func (r *Runtime) delete(id string, force bool) error {
 		if !force {
 			return err
 		}
-		return d.Remove()
+		return d.Discard()
 	}
 	status, _ := rec.status()
-	if (status == specs.StateRunning || status == specs.StateCreating) && !force {
+	if (status == specs.StateRunning || status == StatePaused || status == specs.StateCreating) && !force {
 		return fmt.Errorf("%s: %w: it is %s; mlrun kill ends it, mlrun delete --force does both", id, ErrNotStopped, status)
 	}
 	if err := r.destroy(d, rec); err != nil {
 		return err
 	}
 	b, err := stored(d, rec)
-	if err := d.Remove(); err != nil {
+	if err := d.Discard(); err != nil {
 		return err
 	}
 	if err == nil && b.Spec.Hooks != nil {
@@ -230,20 +230,36 @@ func (r *Runtime) destroy(d *store.Dir, rec *record) error {
 			return err
 		}
 	}
-	if rec.Payload == nil {
+	if rec.Payload != nil {
+		// The supervisor is gone; its reaper ends the payload, if it has not yet.
+		if h, err := proc.OpenID(proc.Root, *rec.Payload); err == nil {
+			defer h.Close()
+			_ = h.Signal(unix.SIGKILL)
+			if !wait(h, controlWait) {
+				return fmt.Errorf("%s: process %d does not end", rec.ID, rec.Payload.PID)
+			}
+		}
+	}
+	if rec.Verdict != nil || rec.Supervisor.PID == 0 {
 		return nil
 	}
-	// The supervisor is gone; its reaper ends the payload, if it has not yet.
-	h, err := proc.OpenID(proc.Root, *rec.Payload)
-	if err != nil {
-		return nil
+	return sweep(rec)
+}
+
+// sweep ends what a supervisor has left that did not come to a verdict: its reaper may have been killed together with it.
+func sweep(rec *record) error {
+	for end := time.Now().Add(controlWait); ; time.Sleep(time.Millisecond) {
+		n, err := proc.Root.KillMarked(rec.Supervisor)
+		switch {
+		case n == 0 && err == nil:
+			return nil
+		case err == nil && time.Now().After(end):
+			err = errors.New("they do not end")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: processes that its lost supervisor left: %w", rec.ID, err)
+		}
 	}
-	defer h.Close()
-	_ = h.Signal(unix.SIGKILL)
-	if !wait(h, controlWait) {
-		return fmt.Errorf("%s: process %d does not end", rec.ID, rec.Payload.PID)
-	}
-	return nil
 }
 
 // end asks a supervisor to destroy its container, and kills it when it does not: its reaper does the rest.

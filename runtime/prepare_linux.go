@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mlrun/bundle"
+	"mlrun/proc"
 	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 )
@@ -20,18 +21,8 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // Check finds out whether this process, with its user and its limits, can run the bundle. The error is a *bundle.Error.
 func Check(b *bundle.Bundle) error {
-	var p []bundle.Problem
-	p = append(p, checkUser(b)...)
 	privileged := has(unix.CAP_SYS_RESOURCE)
-	for i, l := range b.Rlimits {
-		_, hard, err := rlimit.Get(l.Type)
-		if err == nil {
-			err = rlimit.Check(l, hard, privileged)
-		}
-		if err != nil {
-			p = append(p, bundle.Problem{Path: "process.rlimits[" + strconv.Itoa(i) + "]", Want: err.Error()})
-		}
-	}
+	p := append(checkUser(b), checkRlimits(b.Rlimits, privileged)...)
 	if adj := b.Spec.Process.OOMScoreAdj; adj != nil && !privileged {
 		if now, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 			if n, err := strconv.Atoi(strings.TrimSpace(string(now))); err == nil && *adj < n {
@@ -45,6 +36,26 @@ func Check(b *bundle.Bundle) error {
 	}
 	return &bundle.Error{File: filepath.Join(b.Dir, "config.json"), Problems: p}
 }
+
+// checkRlimits refuses limits that the kernel does not know, and hard ones that this process may not raise.
+func checkRlimits(limits []rlimit.Limit, privileged bool) (p []bundle.Problem) {
+	for i, l := range limits {
+		path := "process.rlimits[" + strconv.Itoa(i) + "]"
+		_, hard, err := rlimit.Get(l.Type)
+		switch {
+		case err != nil:
+			p = append(p, bundle.Problem{Path: path + ".type", Found: strconv.Quote(l.Type.Name),
+				Want: "a type that this kernel has: " + err.Error()})
+		case rlimit.Check(l, hard, privileged) != nil: // soft limits are at most the hard ones: package bundle sees to that
+			p = append(p, bundle.Problem{Path: path + ".hard", Found: strconv.FormatUint(l.Hard, 10),
+				Want: "at most " + strconv.FormatUint(hard, 10) + ", what this process has: raising it needs CAP_SYS_RESOURCE"})
+		}
+	}
+	return p
+}
+
+// maxGidProblems is how many wrong groups are reported one by one: a configuration can name a hundred thousand.
+const maxGidProblems = 4
 
 // checkUser refuses users and groups that only root can become.
 func checkUser(b *bundle.Bundle) (p []bundle.Problem) {
@@ -62,11 +73,20 @@ func checkUser(b *bundle.Bundle) (p []bundle.Problem) {
 		return p
 	}
 	groups, _ := os.Getgroups()
+	groups = append(groups, os.Getgid())
+	wrong := 0
 	for i, gid := range b.Spec.Process.User.AdditionalGids {
-		if !slices.Contains(groups, int(gid)) && int(gid) != os.Getgid() {
+		if slices.Contains(groups, int(gid)) {
+			continue
+		}
+		if wrong++; wrong <= maxGidProblems {
 			p = append(p, bundle.Problem{Path: "process.user.additionalGids[" + strconv.Itoa(i) + "]", Found: strconv.Itoa(int(gid)),
 				Want: "a group that the caller is in: only root can add others"})
 		}
+	}
+	if more := wrong - maxGidProblems; more > 0 {
+		p = append(p, bundle.Problem{Path: "process.user.additionalGids", Found: strconv.Itoa(more) + " more such groups",
+			Want: "groups that the caller is in"})
 	}
 	return p
 }
@@ -81,11 +101,12 @@ func has(capability uint) bool {
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
-// launchConfig is what is applied between fork and exec.
+// launchConfig is what is applied between fork and exec. The calling process is the supervisor.
 func (o *CreateOptions) launchConfig() launch.Config {
 	p := o.Bundle.Spec.Process
+	mark := proc.Mark(os.Getenv(proc.MarkerEnv), proc.Self())
 	c := launch.Config{
-		Args: p.Args, Env: bundle.Dedup(p.Env), Path: defaultPath, Dir: p.Cwd,
+		Args: p.Args, Env: bundle.Dedup(append(slices.Clip(p.Env), mark)), Path: defaultPath, Dir: p.Cwd,
 		OOMScoreAdj: p.OOMScoreAdj, Umask: p.User.Umask, NoNewPrivileges: p.NoNewPrivileges,
 		PreserveFDs: o.PreserveFDs,
 	}

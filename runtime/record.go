@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -27,12 +28,21 @@ type record struct {
 	Payload     *proc.ID          `json:"payload,omitempty"`
 	Started     *time.Time        `json:"started,omitempty"`
 	Limits      []Limit           `json:"limits"`
-	Memory      int64             `json:"memory"`  // bytes; <= 0: unlimited
-	GraceNS     int64             `json:"graceNs"` // nanoseconds
+	Memory      memory            `json:"memory"`
 	PreserveFDs int               `json:"preserveFds,omitempty"`
+	Paused      bool              `json:"paused,omitempty"`
+	Terminal    bool              `json:"terminal,omitempty"` // the payload has one of its own
 	Report      string            `json:"report,omitempty"`
 	// Verdict is a *Verdict, encoded: most records have none, and should not pay for its encoder.
 	Verdict json.RawMessage `json:"verdict,omitempty"`
+}
+
+// StatePaused is the status of a container whose processes were stopped by Pause. The runtime-spec leaves it to runtimes.
+const StatePaused specs.ContainerState = "paused"
+
+// hasPayload tells of a status whether there is a process that waits for its start, runs or is stopped.
+func hasPayload(status specs.ContainerState) bool {
+	return status == specs.StateCreated || status == specs.StateRunning || status == StatePaused
 }
 
 // verdict decodes the verdict; nil when there is none.
@@ -45,10 +55,9 @@ func (r *record) verdict() *Verdict {
 }
 
 func (o *CreateOptions) record() *record {
-	memory, grace := o.effective()
 	return &record{
 		ID: o.ID, Bundle: o.Bundle.Dir, Annotations: o.Bundle.Spec.Annotations, Created: time.Now().UTC(), Creator: proc.Self(),
-		Limits: o.limits(), Memory: memory, GraceNS: int64(grace), PreserveFDs: o.PreserveFDs, Report: o.Report,
+		Limits: o.limits(), Memory: o.memory(), PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
 	}
 }
 
@@ -64,6 +73,8 @@ func (r *record) status() (status specs.ContainerState, live bool) {
 		return specs.StateStopped, live
 	case r.Started == nil:
 		return specs.StateCreated, live
+	case r.Paused && live:
+		return StatePaused, live
 	}
 	return specs.StateRunning, live
 }
@@ -95,13 +106,24 @@ type MemoryState struct {
 	Peak    int64  `json:"peak"`    // bytes
 	Limit   int64  `json:"limit"`   // bytes; -1: none
 	Held    string `json:"held"`    // "sampled", "none"
+
+	Swap       int64  `json:"swap"`                // bytes swapped out
+	SwapLimit  int64  `json:"swapLimit"`           // bytes of memory and swap together; -1: none
+	Soft       int64  `json:"soft"`                // bytes: over it the group is slowed down; -1: none
+	Overshoot  int64  `json:"overshoot,omitempty"` // bytes: by how much the limit may be exceeded (package limit)
+	OnBreach   string `json:"onBreach"`            // what happens then
+	Meter      string `json:"meter,omitempty"`     // "events" or "poll"
+	Unreadable int    `json:"unreadable"`          // processes whose PSS cannot be read
+	Uncertain  int64  `json:"uncertain"`           // bytes: by how much Current may be too low for them
+	Throttled  bool   `json:"throttled"`           // stopped for a moment, over the soft limit
+	Frozen     bool   `json:"frozen"`              // stopped over the limit, until it is continued or ended
 }
 
 func (r *record) state(status specs.ContainerState) *State {
 	s := &State{State: specs.State{
 		Version: specs.Version, ID: r.ID, Status: status, Bundle: r.Bundle, Annotations: r.Annotations,
 	}}
-	if r.Payload != nil && (status == specs.StateCreated || status == specs.StateRunning) {
+	if r.Payload != nil && hasPayload(status) {
 		s.Pid = r.Payload.PID
 	}
 	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Verdict: r.verdict()}
@@ -123,10 +145,20 @@ func (r *record) now() (s *State, status specs.ContainerState, live bool) {
 
 // memory starts the memory part of a state.
 func (r *record) memory() *MemoryState {
-	if r.Memory > 0 {
-		return &MemoryState{Limit: r.Memory, Held: "sampled"}
+	p := r.Memory.policy()
+	m := &MemoryState{Limit: -1, SwapLimit: -1, Soft: -1, Held: "none", OnBreach: p.OnBreach.String()}
+	for _, l := range []struct {
+		asked int64
+		shown *int64
+	}{{p.Limit, &m.Limit}, {p.Swap, &m.SwapLimit}, {p.High, &m.Soft}} {
+		if l.asked > 0 {
+			*l.shown, m.Held = l.asked, "sampled"
+		}
 	}
-	return &MemoryState{Limit: -1, Held: "none"}
+	if p.Limit > 0 || p.Swap > 0 {
+		m.Overshoot = p.Bound
+	}
+	return m
 }
 
 // load reads the record of a container. One that was claimed but never written is empty, and stopped.
@@ -148,6 +180,18 @@ func (s *State) finished(r *record) {
 	}
 	s.MLRun.Reason, s.MLRun.ExitCode = v.Reason, &v.ExitCode
 	m := r.memory()
-	m.Exact, m.Peak = true, v.Memory.Peak
+	m.Exact, m.Peak, m.Meter = true, v.Memory.Peak, v.Memory.Meter
 	s.MLRun.Memory = m
+}
+
+// update puts other limits of memory in place.
+func (r *record) update(u supervise.Update) {
+	r.Memory.Limit, r.Memory.Swap, r.Memory.Soft = u.Limit, u.Swap, u.High
+	list := r.Memory.limits()
+	for _, l := range r.Limits {
+		if !strings.HasPrefix(l.Path, memoryPath) {
+			list = append(list, l)
+		}
+	}
+	r.Limits = list
 }

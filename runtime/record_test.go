@@ -4,12 +4,15 @@ package runtime
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"mlrun/bundle"
+	"mlrun/limit"
+	"mlrun/meter"
 	"mlrun/proc"
 	"mlrun/runtime/store"
 )
@@ -68,20 +71,26 @@ func TestGenerateID(t *testing.T) {
 
 func TestEffectiveLimits(t *testing.T) {
 	b, err := bundle.Parse([]byte(`{"ociVersion":"1.3.0","process":{"args":["true"],"cwd":"/","rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":2}]},
-		"linux":{"resources":{"memory":{"limit":1000000}}},"annotations":{"dev.mlrun.memory.grace":"7"}}`), "/b", "config.json", bundle.Options{})
+		"linux":{"resources":{"memory":{"limit":1000000,"swap":2000000,"reservation":900000}}},
+		"annotations":{"dev.mlrun.memory.grace":"7","dev.mlrun.memory.on-breach":"signal:USR1","dev.mlrun.memory.overshoot":"3M","dev.mlrun.memory.meter":"poll"}}`), "/b", "config.json", bundle.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := CreateOptions{Bundle: b}
-	if m, g := o.effective(); m != 1000000 || g != 7*time.Second {
-		t.Errorf("of the bundle: %d, %v", m, g)
+	want := memory{Limit: 1000000, Swap: 2000000, Soft: 900000, Overshoot: 3 << 20, OnBreach: limit.Signal, Signal: syscall.SIGUSR1, Meter: meter.Poll, GraceNS: 7e9}
+	if m := o.memory(); m != want {
+		t.Errorf("of the bundle: %+v", m)
 	}
-	zero := time.Duration(0)
-	o.Memory, o.Grace = 5, &zero
-	if m, g := o.effective(); m != 5 || g != 0 {
-		t.Errorf("of the options: %d, %v", m, g)
+	zero, events := time.Duration(0), bundle.MeterEvents
+	o.Memory, o.Grace, o.Overshoot, o.OnBreach, o.Meter = 5, &zero, 7<<20, &bundle.Breach{Action: bundle.BreachFreeze}, &events
+	want = memory{Limit: 5, Swap: 2000000, Soft: 900000, Overshoot: 7 << 20, OnBreach: limit.Freeze, Meter: meter.Events}
+	if m := o.memory(); m != want {
+		t.Errorf("of the options: %+v", m)
 	}
 	l := o.limits()
+	if len(l) == 4 && l[1].Path == "linux.resources.memory.swap" && l[2].Path == "linux.resources.memory.reservation" {
+		l = append(l[:1], l[3:]...)
+	}
 	if len(l) != 2 || l[0].Held != "sampled" || l[0].Hard != 5 || l[1].Held != "kernel" || l[1].Name != "RLIMIT_CORE" || l[1].Soft != 1 || l[1].Hard != 2 {
 		t.Errorf("limits %+v", l)
 	}

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	goruntime "runtime"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"mlrun/limit"
+	"mlrun/meter"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/store"
@@ -39,21 +38,25 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.dir, s.control = dir, newControl()
+		s.dir, s.control = dir, newControl(s.process)
 		if err := s.claim(); err != nil {
 			return nil, errors.Join(fmt.Errorf("state directory: %w", err), dir.Remove())
 		}
 	}
 	cfg := s.config()
 	cfg.Foreground, cfg.AutoStart = o.Foreground, true
+	cfg.Launch.Eager = o.PIDFile == "" // who reads that wants it to be there before
 	cfg.Progress, cfg.ProgressEvery = o.Progress, o.ProgressEvery
+	cfg.Warned, cfg.Breached = o.Warned, o.Breached
+	var endErr error
+	cfg.Ended = func(v *Verdict) { endErr = s.end(v, o.Keep) }
 	v, err := supervise.Run(cfg)
-	return v, errors.Join(err, s.end(v, o.Keep))
+	return v, errors.Join(err, endErr)
 }
 
 // publishAfter is how long a foreground run stays in the creating state for others, so that a short one need not pay for a
-// complete record and a socket. Requests that come earlier wait.
-const publishAfter = 5 * time.Millisecond
+// complete record and a socket. Requests that come earlier wait. A launch takes some milliseconds of it, more on a busy machine.
+const publishAfter = 20 * time.Millisecond
 
 // claim stores who is behind the id, as little as status needs. The rest follows when the run is not a short one.
 func (s *session) claim() error {
@@ -67,7 +70,7 @@ func (s *session) claim() error {
 	s.publishing = make(chan struct{})
 	s.publish = time.AfterFunc(publishAfter, func() {
 		defer close(s.publishing)
-		if err := errors.Join(s.save(), s.control.listen(s.dir)); err != nil {
+		if err := errors.Join(s.dir.WriteFile(configFile, s.opts.Bundle.Raw), s.save(), s.control.listen(s.dir)); err != nil {
 			s.rt.log.Warn(err.Error() + ": mlrun state and mlrun kill do not reach this run")
 		}
 	})
@@ -84,6 +87,14 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 		o.ID = id
 	}
 	if err := store.CheckID(o.ID); err != nil {
+		return err
+	}
+	if m := o.memory(); m.Meter == meter.Events {
+		if err := meter.ProbeEvents(); err != nil {
+			return fmt.Errorf("memory meter \"events\": %w; auto and poll do without", err)
+		}
+	}
+	if err := o.checkMemory(); err != nil {
 		return err
 	}
 	return Check(o.Bundle)
@@ -134,10 +145,10 @@ func (s *session) set(f func(*record)) {
 
 // config translates the options for the supervisor.
 func (s *session) config() *supervise.Config {
-	memory, grace := s.rec.Memory, time.Duration(s.rec.GraceNS)
+	m := s.rec.Memory
 	cfg := &supervise.Config{
-		ID: s.opts.ID, Launch: s.opts.launchConfig(), Memory: limit.New(memory, goruntime.NumCPU()), Grace: grace,
-		Log: s.rt.log,
+		ID: s.opts.ID, Launch: s.opts.launchConfig(), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
+		Grace: time.Duration(m.GraceNS), Log: s.rt.log,
 	}
 	if s.control != nil {
 		cfg.Requests = s.control.requests
@@ -145,7 +156,22 @@ func (s *session) config() *supervise.Config {
 	if h := s.opts.Bundle.Spec.Hooks; h != nil {
 		cfg.Hook = s.hook
 	}
+	cfg.Launch.Session = s.rec.Terminal
+	if t := s.opts.Terminal; t != nil {
+		cfg.Launch.Files = []int{int(t.Fd()), int(t.Fd()), int(t.Fd())}
+		for fd := 3; fd < 3+s.opts.PreserveFDs; fd++ {
+			cfg.Launch.Files = append(cfg.Launch.Files, fd)
+		}
+	}
 	cfg.Created = s.created
+	cfg.Paused = func(paused bool) error {
+		s.set(func(r *record) { r.Paused = paused })
+		return s.save()
+	}
+	cfg.Updated = func(u supervise.Update) error {
+		s.set(func(r *record) { r.update(u) })
+		return s.save()
+	}
 	cfg.Started = func(at time.Time) error {
 		s.set(func(r *record) { r.Started = &at })
 		if s.publish != nil && !s.isSaved() {
@@ -160,8 +186,8 @@ func (s *session) config() *supervise.Config {
 func (s *session) created(id proc.ID) error {
 	s.set(func(r *record) { r.Payload = &id })
 	if s.opts.PIDFile != "" {
-		if err := store.WriteFile(s.opts.PIDFile, []byte(strconv.Itoa(id.PID)), 0o644); err != nil {
-			return fmt.Errorf("pid file: %w", err)
+		if err := WritePIDFile(s.opts.PIDFile, id.PID); err != nil {
+			return err
 		}
 	}
 	if s.publish != nil && s.opts.Bundle.Spec.Hooks == nil {

@@ -17,14 +17,23 @@
 package runtime
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"mlrun/bundle"
+	"mlrun/limit"
+	"mlrun/meter"
+	"mlrun/proc"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/store"
 	"mlrun/runtime/supervise"
@@ -36,6 +45,8 @@ var (
 	ErrExist       = store.ErrExist
 	ErrNotRunning  = supervise.ErrNotRunning
 	ErrNotCreated  = supervise.ErrNotCreated
+	ErrPaused      = supervise.ErrPaused
+	ErrNotPaused   = supervise.ErrNotPaused
 	ErrNotStopped  = errors.New("container is not stopped")
 	ErrUnsupported = launch.ErrUnsupported
 )
@@ -48,6 +59,15 @@ type Signals = supervise.Signals
 
 // CatchSignals takes over the signals that are passed on, from now to the end of the process.
 func CatchSignals() *Signals { return supervise.CatchSignals() }
+
+// Warning tells that a part of the memory limit is in use.
+type Warning = supervise.Warning
+
+// Occurrence is something that happens in a container.
+type Occurrence = supervise.Occurrence
+
+// Notice tells of a breach of the memory limit that does not end the run.
+type Notice = supervise.Notice
 
 // Snapshot is the memory of a run at some moment.
 type Snapshot = supervise.Snapshot
@@ -97,7 +117,11 @@ type CreateOptions struct {
 	Bundle      *bundle.Bundle
 	Memory      int64          // bytes, in place of the bundle's limit; 0: the bundle's
 	Grace       *time.Duration // in place of the bundle's; nil: the bundle's, else DefaultGrace
+	Overshoot   int64          // bytes, in place of the bundle's; 0: the bundle's
+	OnBreach    *bundle.Breach // in place of the bundle's; nil: the bundle's
+	Meter       *bundle.Meter  // in place of the bundle's; nil: the bundle's
 	PIDFile     string         // written when the payload is created
+	Terminal    *os.File       // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
 	PreserveFDs int            // descriptors from 3 on that the payload keeps; the caller has checked that they are open
 	Report      string         // file that Create's supervisor writes the verdict to
 }
@@ -111,6 +135,43 @@ type RunOptions struct {
 
 	Progress      func(Snapshot) // called every ProgressEvery
 	ProgressEvery time.Duration
+
+	// Warned is called when a part of the memory limit is in use, Breached when it is exceeded and the run goes on all the same. Neither may
+	// block. Nil: nobody.
+	Warned   func(Warning)
+	Breached func(Notice)
+}
+
+// ExecOptions are the options of Runtime.Exec.
+type ExecOptions struct {
+	Process           json.RawMessage // the process object of the runtime-spec
+	File              string          // where it comes from, for errors
+	Files             []*os.File      // descriptors 0, 1, 2 and more of it
+	Terminal          bool            // Files[0] is a terminal, which becomes its controlling one
+	IgnoreUnsupported bool
+}
+
+// Exec is a process that was executed in a container. Close it.
+type Exec struct {
+	ID      proc.ID
+	conn    *net.UnixConn
+	answers *json.Decoder
+}
+
+// UpdateOptions are the limits that Update changes, in bytes; -1 is none. What is nil stays.
+type UpdateOptions struct {
+	Memory      *int64
+	Reservation *int64 // soft limit
+	Swap        *int64 // of memory and swap together
+	// Check refuses a memory limit that the container is over already (linux.resources.memory.checkBeforeUpdate). Otherwise what follows is what
+	// follows of a breach.
+	Check bool
+}
+
+// Usage is what a container uses.
+type Usage struct {
+	Snapshot
+	MemoryLimit int64 // bytes; <= 0: none
 }
 
 // Limit is one limit of a container and how it is held: "kernel", "sampled", "advisory" or "none".
@@ -122,27 +183,92 @@ type Limit struct {
 	Held string `json:"held"`
 }
 
-// effective are the options with the bundle's settings filled in.
-func (o *CreateOptions) effective() (memory int64, grace time.Duration) {
-	memory, grace = o.Bundle.MemoryLimit, DefaultGrace
+// memory is what is asked of the memory limits. Amounts are in bytes; <= 0 is none.
+type memory struct {
+	Limit     int64          `json:"limit"`
+	Swap      int64          `json:"swap,omitempty"`      // of memory and swap together
+	Soft      int64          `json:"soft,omitempty"`      // over it the group is slowed down
+	Overshoot int64          `json:"overshoot,omitempty"` // asked for
+	OnBreach  limit.Action   `json:"onBreach,omitempty"`
+	Signal    syscall.Signal `json:"signal,omitempty"` // for limit.Signal
+	Meter     meter.Mode     `json:"meter"`
+	GraceNS   int64          `json:"graceNs"` // nanoseconds
+}
+
+// memory is what is asked for, by the options or else by the bundle.
+func (o *CreateOptions) memory() memory {
+	b, s := o.Bundle, o.Bundle.Settings
+	m := memory{Limit: b.MemoryLimit, Swap: b.MemorySwap, Soft: b.MemoryReservation, Overshoot: s.Overshoot}
 	if o.Memory != 0 {
-		memory = o.Memory
+		m.Limit = o.Memory
 	}
-	if o.Bundle.Settings.MemoryGraceSet {
-		grace = o.Bundle.Settings.MemoryGrace
+	if o.Overshoot != 0 {
+		m.Overshoot = o.Overshoot
+	}
+	grace := DefaultGrace
+	if s.MemoryGraceSet {
+		grace = s.MemoryGrace
 	}
 	if o.Grace != nil {
 		grace = *o.Grace
 	}
-	return memory, grace
+	if o.OnBreach != nil {
+		s.OnBreach = *o.OnBreach
+	}
+	if o.Meter != nil {
+		s.Meter = *o.Meter
+	}
+	m.GraceNS = int64(grace)
+	m.OnBreach, m.Signal = actions[s.OnBreach.Action], s.OnBreach.Signal
+	m.Meter = meter.Mode(s.Meter.String())
+	return m
 }
+
+// checkMemory compares a limit that is given in place of the bundle's with the bundle's other limits, as package bundle does its own.
+func (o *CreateOptions) checkMemory() error {
+	m := o.memory()
+	switch {
+	case o.Memory <= 0:
+		return nil
+	case m.Soft > m.Limit:
+		return fmt.Errorf("memory limit of %d bytes: less than linux.resources.memory.reservation of the bundle, %d", m.Limit, m.Soft)
+	case m.Swap > 0 && m.Swap < m.Limit:
+		return fmt.Errorf("memory limit of %d bytes: more than linux.resources.memory.swap of the bundle, %d, which is that of memory and swap together", m.Limit, m.Swap)
+	}
+	return nil
+}
+
+// actions are the policy's words for those of a bundle.
+var actions = map[bundle.BreachAction]limit.Action{
+	bundle.BreachKill: limit.Kill, bundle.BreachKillLargest: limit.KillLargest, bundle.BreachKillNewest: limit.KillNewest,
+	bundle.BreachFreeze: limit.Freeze, bundle.BreachSignal: limit.Signal,
+}
+
+// policy is how the limits are watched on this machine.
+func (m memory) policy() limit.Policy {
+	return limit.New(limit.Config{
+		Limit: m.Limit, Swap: m.Swap, High: m.Soft, Overshoot: m.Overshoot, OnBreach: m.OnBreach, CPUs: goruntime.NumCPU(),
+	})
+}
+
+// limits lists what of them is limited.
+func (m memory) limits() (list []Limit) {
+	for _, l := range []struct {
+		name, path string
+		bytes      int64
+	}{{"memory", "limit", m.Limit}, {"memory+swap", "swap", m.Swap}, {"memory (soft)", "reservation", m.Soft}} {
+		if l.bytes > 0 {
+			list = append(list, Limit{Path: memoryPath + l.path, Name: l.name, Soft: uint64(l.bytes), Hard: uint64(l.bytes), Held: "sampled"})
+		}
+	}
+	return list
+}
+
+const memoryPath = "linux.resources.memory."
 
 // limits lists what is limited.
 func (o *CreateOptions) limits() []Limit {
-	var list []Limit
-	if memory, _ := o.effective(); memory > 0 {
-		list = append(list, Limit{Path: "linux.resources.memory.limit", Name: "memory", Soft: uint64(memory), Hard: uint64(memory), Held: "sampled"})
-	}
+	list := o.memory().limits()
 	for i, l := range o.Bundle.Rlimits {
 		list = append(list, Limit{Path: fmt.Sprintf("process.rlimits[%d]", i), Name: l.Type.Name, Soft: l.Soft, Hard: l.Hard, Held: "kernel"})
 	}
@@ -166,4 +292,12 @@ func GenerateID(dir string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s-%08x", b.String(), n), nil
+}
+
+// WritePIDFile writes a process id to a file, atomically: in decimal, without a newline.
+func WritePIDFile(path string, pid int) error {
+	if err := store.WriteFile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	return nil
 }

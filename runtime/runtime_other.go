@@ -3,9 +3,11 @@
 package runtime
 
 import (
+	"context"
 	"syscall"
 
 	"mlrun/bundle"
+	"mlrun/proc"
 )
 
 // SuperviseArg is the first argument of the program that Create starts.
@@ -50,3 +52,40 @@ func (r *Runtime) Delete(string, bool) error { return ErrUnsupported }
 func WriteReport(string, *Verdict) error { return ErrUnsupported }
 
 func random() (uint32, error) { return 0, ErrUnsupported }
+
+// Process is not supported here.
+func (r *Runtime) Process(string) (map[string]any, error) { return nil, ErrUnsupported }
+
+// Exec is not supported here.
+func (r *Runtime) Exec(context.Context, string, ExecOptions) (*Exec, error) {
+	return nil, ErrUnsupported
+}
+
+// Wait is not supported here.
+func (e *Exec) Wait(context.Context) (syscall.WaitStatus, bool, error) {
+	return 0, false, ErrUnsupported
+}
+
+// Signal is not supported here.
+func (e *Exec) Signal(syscall.Signal) error { return ErrUnsupported }
+
+// Close is not supported here.
+func (e *Exec) Close() error { return ErrUnsupported }
+
+// Pause is not supported here.
+func (r *Runtime) Pause(string) error { return ErrUnsupported }
+
+// Resume is not supported here.
+func (r *Runtime) Resume(string) error { return ErrUnsupported }
+
+// Processes is not supported here.
+func (r *Runtime) Processes(string) ([]proc.ID, error) { return nil, ErrUnsupported }
+
+// Update is not supported here.
+func (r *Runtime) Update(string, UpdateOptions) error { return ErrUnsupported }
+
+// Usage is not supported here.
+func (r *Runtime) Usage(string) (*Usage, error) { return nil, ErrUnsupported }
+
+// Watch is not supported here.
+func (r *Runtime) Watch(context.Context, string, func(Occurrence) error) error { return ErrUnsupported }

@@ -37,8 +37,8 @@ func (a *app) checkCmd() *cobra.Command {
 		Long:  "check lists everything that is wrong with a bundle, and what this user on this machine could not do.\n\nEXIT STATUS\n  0 when mlrun run would start it, 1 when not, 2 for a wrong command line",
 		Args:  exactArgs(1, "the bundle"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if format != "text" && format != "json" {
-				return usagef("--format %q: want text or json", format)
+			if err := oneOf("format", format, "text", "json"); err != nil {
+				return err
 			}
 			b, err := bundle.Load(args[0], bundle.Options{IgnoreUnsupported: ignore})
 			if err == nil {

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +19,11 @@ import (
 // hold up the enforcement of a limit nor end mlrun. What does not fit into the queue is dropped.
 type console struct {
 	once  sync.Once
-	lines chan string
-	done  chan struct{}
-	quiet bool // warnings and notices are dropped, errors are not
+	used  atomic.Bool
+	lines chan string   // never closed: somebody may still print while mlrun ends
+	last  chan struct{} // closed when no line follows that is to be waited for
+	done  chan struct{} // and when the others are written
+	quiet bool          // warnings and notices are dropped, errors are not
 }
 
 const (
@@ -32,11 +35,26 @@ func (c *console) start() {
 	// Writing to a closed pipe on descriptor 2 ends a Go program by SIGPIPE unless that is asked for. Ignoring it instead would
 	// be inherited by the payload.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	c.lines, c.done = make(chan string, consoleQueue), make(chan struct{})
+	c.lines, c.last, c.done = make(chan string, consoleQueue), make(chan struct{}), make(chan struct{})
+	c.used.Store(true)
 	go func() {
 		defer close(c.done)
-		for line := range c.lines {
-			_, _ = unix.Write(2, []byte(line))
+		for over := false; ; {
+			select {
+			case line := <-c.lines:
+				_, _ = unix.Write(2, []byte(line))
+				continue
+			default:
+			}
+			if over {
+				return
+			}
+			select {
+			case line := <-c.lines:
+				_, _ = unix.Write(2, []byte(line))
+			case <-c.last:
+				over = true // but for what is queued
+			}
 		}
 	}()
 }
@@ -49,12 +67,12 @@ func (c *console) printf(format string, args ...any) {
 	}
 }
 
-// close writes out what is queued, for as long as somebody reads it. Nothing may be printed afterwards.
+// close writes out what is queued, for as long as somebody reads it. What is printed afterwards may be lost.
 func (c *console) close() {
-	if c.lines == nil {
+	if !c.used.Load() {
 		return
 	}
-	close(c.lines)
+	close(c.last)
 	select {
 	case <-c.done:
 	case <-time.After(consoleFlush):

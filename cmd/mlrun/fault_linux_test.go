@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -248,6 +249,52 @@ func TestReaperKilled(t *testing.T) {
 	s.must("delete", "x")
 }
 
+// TestExecReaperKilled kills the reaper of a process that was executed in a container: nobody else would end what is below it.
+func TestExecReaperKilled(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(family + "wait")
+	other := s.bundle(family + "wait")
+	s.must("run", "--detach", "--id", "x", dir)
+	ids := pids(t, dir+"/pids", 4)
+	file := filepath.Join(s.dir, "pid")
+	c := s.command("exec", "--detach", "--pid-file", file, "--cwd", other, "x", "sh", "-c", family+"wait")
+	if err := c.Run(); err != nil {
+		t.Fatal(err)
+	}
+	ids = append(ids, pids(t, other+"/pids", 4)...)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(string(b))
+	unix.Kill(parentOf(t, pid), unix.SIGKILL)
+	gone(t, ids)
+	eventually(t, "it is stopped", func() bool { return s.state("x").MLRun.Reason == "killed" })
+	s.must("delete", "x")
+}
+
+// TestExecClientKilled kills mlrun exec: what it has started is the container's, and goes on.
+func TestExecClientKilled(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle("sleep 1000")
+	other := s.bundle(family + "wait")
+	s.must("run", "--detach", "--id", "x", dir)
+	c := s.command("exec", "--cwd", other, "x", "sh", "-c", family+"wait")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ids := pids(t, other+"/pids", 4)
+	c.Process.Kill()
+	c.Wait()
+	for _, id := range ids {
+		if !proc.Root.Alive(id) {
+			t.Errorf("process %d has ended", id.PID)
+		}
+	}
+	s.must("delete", "--force", "x")
+	gone(t, ids)
+}
+
 // TestReaperStopped ends a run whose reaper somebody has stopped.
 func TestReaperStopped(t *testing.T) {
 	s := newSite(t)
@@ -438,25 +485,187 @@ func TestStuckReader(t *testing.T) {
 	}
 }
 
-// TestForkStorm ends a payload that forks into new sessions as fast as it can.
+// stormEnv makes the test binary a payload whose processes fork, enter a session of their own and end, again and again without pause:
+// "CHAINS LIFE FIFO". It ends after LIFE seconds by itself, its first process after the first if LIFE is negative. Each
+// process keeps FIFO open for writing.
+const stormEnv = "MLRUN_TEST_STORM"
+
+func init() {
+	var chains, life int
+	var fifo string
+	if n, _ := fmt.Sscan(os.Getenv(stormEnv), &chains, &life, &fifo); n < 3 {
+		return
+	}
+	if _, err := unix.Open(fifo, unix.O_WRONLY, 0); err != nil {
+		panic(err)
+	}
+	end := time.Now().Add(time.Duration(max(life, -life)) * time.Second)
+	storm(chains, end.Unix())
+	if life < 0 {
+		os.Exit(0)
+	}
+	time.Sleep(time.Until(end))
+	os.Exit(0)
+}
+
+var stormClock unix.Timespec
+
+// storm makes the chains, of processes with one thread that run nothing but this.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func storm(chains int, end int64) {
+	for range chains {
+		pid, _, _ := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		for pid == 0 {
+			syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
+			syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, uintptr(unsafe.Pointer(&stormClock)), 0)
+			child, _, e := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+			if stormClock.Sec > end || e == 0 && child != 0 {
+				syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+			}
+		}
+	}
+}
+
+// TestForkStorm ends storms in every way that a run can end.
 func TestForkStorm(t *testing.T) {
+	for how, end := range map[string]struct {
+		life int
+		do   func(s *site, mlrun *exec.Cmd)
+	}{
+		"kill":              {20, func(s *site, _ *exec.Cmd) { s.must("kill", "storm", "KILL") }},
+		"mlrun is killed":   {20, func(_ *site, c *exec.Cmd) { c.Process.Kill() }},
+		"reaper is killed":  {20, func(s *site, c *exec.Cmd) { unix.Kill(parentOf(s.t, s.state("storm").Pid), unix.SIGKILL) }},
+		"payload ends":      {-20, func(*site, *exec.Cmd) {}},
+		"delete":            {20, func(s *site, _ *exec.Cmd) { s.must("delete", "--force", "storm") }},
+		"mlrun has to stop": {20, func(_ *site, c *exec.Cmd) { c.Process.Signal(unix.SIGTERM) }},
+	} {
+		t.Run(how, func(t *testing.T) {
+			s := newSite(t)
+			fifo := filepath.Join(s.dir, "fifo")
+			if err := unix.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			alive, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(alive)
+			exe, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := s.command("run", "--id", "storm", s.bundle(fmt.Sprintf(`%s="40 %d %s" exec %s`, stormEnv, end.life, fifo, exe),
+				`,"annotations":{"dev.mlrun.memory.grace":"100ms"}`))
+			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			last := func() int {
+				b, _ := os.ReadFile("/proc/loadavg")
+				f := strings.Fields(string(b))
+				n, _ := strconv.Atoi(f[len(f)-1])
+				return n
+			}
+			eventually(t, "it has begun", func() bool {
+				_, err := unix.Read(alive, make([]byte, 1))
+				return err == unix.EAGAIN
+			})
+			first := last()
+			eventually(t, "it forks", func() bool { n := last(); return n-first > 500 || n < first })
+			end.do(s, c)
+			// It lives for 20 s otherwise. Without privileges mlrun has one part in 41 of two processors to end it with.
+			bound := time.Now().Add(10 * time.Second)
+			for {
+				n, err := unix.Read(alive, make([]byte, 1))
+				if n == 0 && err == nil {
+					break
+				}
+				if time.Now().After(bound) {
+					t.Error("it goes on")
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			c.Wait()
+		})
+	}
+}
+
+// TestNoMoreThreads takes from a supervisor the permission to make threads, as a payload does that leaves the user no process.
+func TestNoMoreThreads(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("RLIMIT_NPROC does not hold root; TestFaultsAsNobody runs this")
+	}
 	s := newSite(t)
-	dir := s.bundle(`
-storm() { while :; do setsid sh -c 'sleep 1000' & sleep 0.002; done; }
-storm & storm & echo > started; wait`)
-	c := s.command("run", "--id", "storm", dir)
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.Start(); err != nil {
+	dir := s.bundle("while [ ! -e go ]; do sleep 0.01; done; x=x; while :; do x=$x$x; done", `,"linux":{"resources":{"memory":{"limit":33554432}}}`,
+		`,"annotations":{"dev.mlrun.memory.grace":"100ms"}`)
+	s.must("run", "--detach", "--id", "x", dir)
+	supervisor := s.state("x").MLRun.Supervisor
+	had, same := 0, 0
+	eventually(t, "it has its threads, and makes no more", func() bool {
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", supervisor))
+		if same++; len(tasks) != had {
+			had, same = len(tasks), 0
+		}
+		return had >= 13 && same > 100
+	})
+	if err := unix.Prlimit(supervisor, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: 1, Max: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "twenty processes", func() bool { return s.state("storm").MLRun.Processes > 20 })
-	reaper := parentOf(t, s.state("storm").Pid)
-	s.must("kill", "storm", "KILL")
-	if err := c.Wait(); c.ProcessState.ExitCode() != 137 {
-		t.Errorf("%v", err)
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() { s.must("state", "x") })
 	}
-	if _, err := proc.Root.Stat(reaper); err == nil {
-		t.Error("the reaper is left, so something else is")
+	wg.Wait()
+	if err := os.WriteFile(dir+"/go", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the limit is enforced", func() bool { return s.state("x").MLRun.Reason == "memory-limit" })
+}
+
+// TestBothKilled kills mlrun and its reaper so that neither can do anything about it. What carries the mark of the run is ended
+// when the container is deleted, and nothing else.
+func TestBothKilled(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle(family + "wait")
+	other := s.bundle(family + "wait")
+	s.must("run", "--detach", "--id", "x", dir)
+	s.must("run", "--detach", "--id", "y", other)
+	ids, others := pids(t, dir+"/pids", 4), pids(t, other+"/pids", 4)
+	st := s.state("x")
+	both := []int{parentOf(t, st.Pid), st.MLRun.Supervisor}
+	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
+		for _, pid := range both {
+			unix.Kill(pid, sig)
+			eventually(t, "the signal has come", func() bool {
+				s, err := proc.Root.Stat(pid)
+				return err != nil || s.Stopped() || s.Ended()
+			})
+		}
+	}
+	eventually(t, "it is stopped", func() bool { return s.state("x").Status == "stopped" })
+	left := 0
+	for _, id := range ids {
+		if proc.Root.Alive(id) {
+			left++
+		}
+	}
+	if left == 0 {
+		t.Error("nothing was left to be found")
+	}
+	s.must("delete", "x")
+	for _, id := range ids {
+		if proc.Root.Alive(id) {
+			t.Errorf("process %d is left", id.PID)
+		}
+	}
+	for _, id := range others {
+		if !proc.Root.Alive(id) {
+			t.Errorf("process %d of another container was ended", id.PID)
+		}
 	}
 }
 
@@ -470,5 +679,5 @@ func parentOf(t *testing.T, pid int) int {
 }
 
 func TestFaultsAsNobody(t *testing.T) {
-	asnobody.Run(t, "^Test(SupervisorKilled|ReaperKilled|ReaperStopped|CreatorKilled|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm)$")
+	asnobody.Run(t, "^Test(SupervisorKilled|ExecReaperKilled|ExecClientKilled|ReaperKilled|ReaperStopped|CreatorKilled|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm|BothKilled|NoMoreThreads)$")
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mlrun/runtime"
-	"mlrun/runtime/supervise"
+	"mlrun/signame"
 )
 
 func (a *app) createCmd() *cobra.Command {
@@ -31,9 +31,6 @@ EXIT STATUS
 			if len(args) == 0 && c.id == "" && !cmd.Flags().Changed("id") {
 				return usagef("create: no id: want mlrun create --bundle DIR ID")
 			}
-			if console != "" {
-				return fmt.Errorf("--console-socket: not supported: process.terminal is not either")
-			}
 			if len(args) == 1 && c.id == "" && c.bundle == "" && !cmd.Flags().Changed("bundle") {
 				c.bundle = "."
 			}
@@ -45,11 +42,16 @@ EXIT STATUS
 			if err != nil {
 				return err
 			}
+			done, err := consoleTo(&o, console)
+			if err != nil {
+				return err
+			}
+			defer done()
 			return rt.Create(o)
 		},
 	}
 	c.add(cmd.Flags())
-	cmd.Flags().StringVar(&console, "console-socket", "", "not supported yet")
+	cmd.Flags().StringVar(&console, "console-socket", "", "send the master of the terminal (process.terminal) to the unix socket `PATH`")
 	cmd.Flags().BoolVar(&noPivot, "no-pivot", false, "accepted for compatibility")
 	cmd.Flags().BoolVar(&noNew, "no-new-keyring", false, "accepted for compatibility")
 	return cmd
@@ -111,7 +113,7 @@ func (a *app) killCmd() *cobra.Command {
 			if len(args) == 2 {
 				name = args[1]
 			}
-			sig, err := supervise.ParseSignal(name)
+			sig, err := signame.Parse(name)
 			if err != nil {
 				return usageError{err}
 			}
@@ -149,8 +151,8 @@ func (a *app) listCmd() *cobra.Command {
 		Long:    "list prints a line for each container, or their states as a JSON array.\n\nEXIT STATUS\n  0, 2 for a wrong command line, 1 when the state directory cannot be read",
 		Args:    exactArgs(0, "none"),
 		RunE: func(*cobra.Command, []string) error {
-			if format != "table" && format != "json" {
-				return usagef("--format %q: want table or json", format)
+			if err := oneOf("format", format, "table", "json"); err != nil {
+				return err
 			}
 			return a.with(func(rt *runtime.Runtime) error {
 				states, err := rt.List()

@@ -26,6 +26,7 @@ EXIT STATUS
 func (a *app) limitCmd() *cobra.Command {
 	var o limitOptions
 	cmd := a.newLimit(&o, "limit [flags] LIMIT -- COMMAND [ARGS]")
+	o.memoryFlags.add(cmd.Flags())
 	cmd.Flags().StringVar(&o.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	cmd.Flags().BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
@@ -45,6 +46,7 @@ func (a *app) memlimitCmd() *cobra.Command {
 type limitOptions struct {
 	grace, report string
 	v             verbose
+	memoryFlags
 }
 
 func (o *limitOptions) add(f *pflag.FlagSet) {
@@ -70,14 +72,14 @@ func (a *app) newLimit(o *limitOptions, use string) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return a.limit(o, args[0], args[1:]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.limit(cmd.Flags(), o, args[0], args[1:]) },
 	}
 	o.add(cmd.Flags())
 	return cmd
 }
 
 // limit runs a command as the payload of a bundle that exists in memory only.
-func (a *app) limit(o *limitOptions, limit string, command []string) error {
+func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []string) error {
 	bytes, err := bundle.ParseSize(limit)
 	if err != nil {
 		return usagef("LIMIT: %v", err)
@@ -94,6 +96,9 @@ func (a *app) limit(o *limitOptions, limit string, command []string) error {
 		Version: specs.Version, Process: &specs.Process{Args: command, Env: os.Environ()},
 	}}
 	ro := runtime.RunOptions{NoState: true, ProgressEvery: every}
+	if err := o.memoryFlags.set(f, &ro.CreateOptions); err != nil {
+		return err
+	}
 	ro.ID, ro.Bundle, ro.Grace, ro.Report = "limit", b, &grace, o.report
 	return a.foreground(ro, func(v *runtime.Verdict) {
 		if v.Started != nil && v.Memory.Peak > 0 {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,6 +24,45 @@ type createFlags struct {
 	bundle, id, memory, grace, pidFile, report string
 	preserveFDs                                int
 	ignoreUnsupported                          bool
+	memoryFlags
+}
+
+// memoryFlags are how a memory limit is watched, and what happens over it.
+type memoryFlags struct{ onBreach, overshoot, meter string }
+
+func (m *memoryFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&m.onBreach, "on-breach", "", "over the limit: kill, kill-largest, kill-newest, freeze or signal:NAME (`ACTION`; default kill)")
+	f.StringVar(&m.overshoot, "overshoot", "", "by how much (`SIZE`) the limit may be exceeded before that is noticed; mlrun features has the default")
+	f.StringVar(&m.meter, "meter", "", "what wakes the meter: events (of the kernel, beside deadlines), poll (deadlines), or auto (`MODE`; default auto)")
+}
+
+// set puts the flags that were given into o.
+func (m *memoryFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
+	if err := notEmpty(f, "on-breach", "overshoot", "meter"); err != nil {
+		return err
+	}
+	if m.onBreach != "" {
+		b, err := bundle.ParseBreach(m.onBreach)
+		if err != nil {
+			return usagef("--%v", err)
+		}
+		o.OnBreach = &b
+	}
+	if m.overshoot != "" {
+		n, err := bundle.ParseOvershoot(m.overshoot)
+		if err != nil {
+			return usagef("--%v", err)
+		}
+		o.Overshoot = n
+	}
+	if m.meter != "" {
+		v, err := bundle.ParseMeter(m.meter)
+		if err != nil {
+			return usagef("--%v", err)
+		}
+		o.Meter = &v
+	}
+	return nil
 }
 
 func (c *createFlags) add(f *pflag.FlagSet) {
@@ -32,6 +70,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.id, "id", "", "id of the container; the argument is the bundle then")
 	f.StringVar(&c.memory, "memory", "", "memory limit in place of the bundle's: an integer with G, M, K, B or nothing (`SIZE`)")
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
+	c.memoryFlags.add(f)
 	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
 	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the payload")
@@ -104,8 +143,11 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 		}
 		o.Grace = &d
 	}
-	if c.preserveFDs < 0 || c.preserveFDs > a.inherited {
-		return o, usagef("--preserve-fds %d: only %d descriptors from 3 on are open", c.preserveFDs, a.inherited)
+	if err := c.memoryFlags.set(f, &o); err != nil {
+		return o, err
+	}
+	if err := a.checkPreserved(c.preserveFDs); err != nil {
+		return o, err
 	}
 	for flag, path := range map[string]string{"report": c.report, "pid-file": c.pidFile} {
 		if dir := filepath.Dir(path); path != "" && path != "-" {
@@ -117,6 +159,14 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 	o.ID, o.PIDFile, o.Report, o.PreserveFDs = id, c.pidFile, c.report, c.preserveFDs
 	o.Bundle, err = a.load(dir, c.ignoreUnsupported)
 	return o, err
+}
+
+// checkPreserved refuses to pass on descriptors that are not open.
+func (a *app) checkPreserved(n int) error {
+	if n < 0 || n > a.inherited {
+		return usagef("--preserve-fds %d: only %d descriptors from 3 on are open", n, a.inherited)
+	}
+	return nil
 }
 
 // load reads a bundle and shows its warnings.
@@ -138,6 +188,8 @@ func (a *app) runCmd() *cobra.Command {
 		detach bool
 		keep   bool
 		v      verbose
+
+		console string
 	)
 	cmd := &cobra.Command{
 		Use:   "run [flags] BUNDLE",
@@ -158,7 +210,15 @@ EXIT STATUS
 				return err
 			}
 			if detach {
+				done, err := consoleTo(&o, console)
+				if err != nil {
+					return err
+				}
+				defer done()
 				return a.runDetached(o)
+			}
+			if console != "" {
+				return usagef("--console-socket: only with --detach: mlrun run relays the terminal itself")
 			}
 			every, err := v.every()
 			if err != nil {
@@ -171,6 +231,7 @@ EXIT STATUS
 	c.add(f)
 	v.add(f)
 	f.BoolVarP(&detach, "detach", "d", false, "return when the program runs")
+	f.StringVar(&console, "console-socket", "", "with --detach: send the master of the terminal (process.terminal) to the unix socket `PATH`")
 	f.BoolVar(&keep, "keep", false, "keep the state of the finished container until mlrun delete")
 	f.BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
@@ -225,10 +286,28 @@ func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) err
 		}
 		o.Progress = func(s runtime.Snapshot) { a.progress(s, limit) }
 	}
-	if o.Foreground = a.signals; o.Foreground == nil {
-		o.Foreground = runtime.CatchSignals() // global flags before the command
+	o.Warned = func(w runtime.Warning) {
+		text := fmt.Sprintf("memory at %d %% of its limit: %s", w.Percent, size(w.Memory))
+		a.logLine("info", text)
+		if o.ProgressEvery > 0 {
+			a.notice("%s", text)
+		}
+	}
+	o.Breached = func(n runtime.Notice) {
+		text := "memory limit exceeded: " + size(n.Memory) + ": " + consequence(n, o.NoState)
+		a.logLine("warning", text)
+		a.notice("%s", text)
+	}
+	if a.signals == nil {
+		a.signals = runtime.CatchSignals() // global flags before the command
+	}
+	o.Foreground = a.signals
+	relayed, err := relay(&o.CreateOptions)
+	if err != nil {
+		return err
 	}
 	v, err := rt.Run(o)
+	relayed()
 	if v == nil {
 		return err
 	}
@@ -250,6 +329,20 @@ func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) err
 	return err
 }
 
+// consequence says what follows from a breach that does not end the run.
+func consequence(n runtime.Notice, anonymous bool) string {
+	switch n.Action {
+	case "freeze":
+		if anonymous {
+			return "stopped; Ctrl-C or a signal to mlrun ends it"
+		}
+		return "stopped; mlrun kill " + n.ID + " TERM ends it, CONT lets it go on"
+	case "signal":
+		return "sent " + n.Signal + " to the payload"
+	}
+	return fmt.Sprintf("killed process %d: %s, %s", n.Victim.PID, size(n.Victim.Memory), shorten(n.Victim.Command))
+}
+
 func (a *app) progress(s runtime.Snapshot, limit int64) {
 	of, about := "", ""
 	if limit > 0 {
@@ -265,7 +358,11 @@ func (a *app) progress(s runtime.Snapshot, limit int64) {
 func (a *app) explain(v *runtime.Verdict) {
 	m := v.Memory
 	if v.Reason == supervise.ReasonMemory {
-		a.notice("memory limit exceeded: %s of %s; ended with exit code %d", size(m.AtBreach), size(m.Limit), v.ExitCode)
+		what, used, of := "memory", m.AtBreach, m.Limit
+		if m.SwapLimit > 0 && m.AtBreach <= m.Limit {
+			what, used, of = "memory and swap", m.AtBreach+m.SwapAtBreach, m.SwapLimit
+		}
+		a.notice("%s limit exceeded: %s of %s; ended with exit code %d", what, size(used), size(of), v.ExitCode)
 		for i, p := range v.Top {
 			if i == 3 {
 				break
@@ -350,10 +447,10 @@ func expandVerbose(args []string) []string {
 
 // dieOfSIGINT ends mlrun the way the payload ended, so that a shell loop around it ends too. When the payload had the terminal,
 // only its group got the Ctrl-C: the rest of the job gets it now.
-func dieOfSIGINT(lent bool) {
-	signal.Reset(unix.SIGINT)
+func (a *app) dieOfSIGINT() {
+	a.signals.Default(unix.SIGINT)
 	target := os.Getpid()
-	if lent {
+	if a.lent {
 		target = 0
 	}
 	if unix.Kill(target, unix.SIGINT) == nil {

@@ -102,7 +102,7 @@ func deleteAll(run string) {
 
 // expandConfigs replaces the variables in every config.json below dir.
 func expandConfigs(dir string) error {
-	vars := strings.NewReplacer("$WORK", dir, "$UID", strconv.Itoa(os.Getuid()))
+	vars := strings.NewReplacer("$WORK", dir, "$UID", strconv.Itoa(os.Getuid()), "$PATH", os.Getenv("PATH"))
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "config.json" {
 			return err
@@ -116,7 +116,7 @@ func expandConfigs(dir string) error {
 }
 
 const (
-	scriptsTimeout = time.Minute      // for all of them
+	scriptsTimeout = 4 * time.Minute  // for all of them, with the race detector too
 	waitTimeout    = 20 * time.Second // for one condition
 	waitStep       = 10 * time.Millisecond
 )

@@ -102,6 +102,11 @@ func closeRange(from, to uintptr) {
 //go:norace
 //go:nocheckptr
 func become(p *plan) {
+	for i := 0; i < len(p.files); i++ {
+		if _, e := sys(unix.SYS_DUP3, uintptr(p.files[i]), uintptr(i), 0, 0); e != 0 {
+			fail(p, -1, e, -1)
+		}
+	}
 	// It may wait at the gate for long: descriptors of the supervisor's that somebody waits for the end of must not stay open.
 	keepOnly(p.firstOwn, uintptr(p.gate), uintptr(p.terminal))
 	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(p.names.payload)), 0, 0)
@@ -145,7 +150,7 @@ func writeFile(s *step) syscall.Errno {
 	return e
 }
 
-// waitGo reports ready, with the pid, and waits for one byte. End of file means that the supervisor is gone.
+// waitGo reports ready, with the pid, and waits for one byte, unless the payload is eager. End of file means that the supervisor is gone.
 //
 //go:nosplit
 //go:norace
@@ -154,6 +159,9 @@ func waitGo(p *plan) syscall.Errno {
 	pid, _ := sys(unix.SYS_GETPID, 0, 0, 0, 0)
 	p.report.ready = int32(pid)
 	tell(p)
+	if p.eager {
+		return 0
+	}
 	for {
 		n, e := sys(unix.SYS_READ, uintptr(p.gate), uintptr(unsafe.Pointer(&p.one[0])), 1, 0)
 		if e == syscall.EINTR {

@@ -11,7 +11,7 @@
 // The reaper exists so that nothing outlives the run. As the nearest subreaper it becomes the parent of every orphan
 // of the payload, so "has no children" means "nothing is left". When the supervisor dies, for whatever reason, the
 // reaper sees the end of its control socket and kills every child it has or gets until it has none. When the
-// reaper dies instead, the payload gets SIGKILL (PR_SET_PDEATHSIG) and the rest is reparented to the supervisor.
+// reaper dies instead, the payload gets SIGKILL (PR_SET_PDEATHSIG) and the rest is reparented to the supervisor: see Orphans.
 //
 // # The handshake
 //
@@ -28,6 +28,8 @@
 //	    | <-- exited(status) --|   (not reaped yet: the pid, and so the process group id, stays ours)
 //	    | --- reap ----------> |
 //	    | <-- done(rusage) ----|   (no child left; the reaper exits)
+//
+// With Config.Eager the payload does not wait for go.
 //
 // # Why no re-exec
 //
@@ -74,8 +76,20 @@ type Config struct {
 	Umask           *uint32
 	NoNewPrivileges bool
 
+	// Caught are signals that this process catches past the Go runtime, which gives only its own back in a child: a created
+	// payload is to be stopped by them.
+	Caught []syscall.Signal
+
 	// PreserveFDs is the number of descriptors from 3 on that stay open in the payload besides 0 to 2.
 	PreserveFDs int
+	// Eager lets the payload execute its program as soon as it is ready, without waiting for Exec, which then only tells what came of it:
+	// two switches between processes less, for those that do nothing in between.
+	Eager bool
+	// Files become descriptors 0, 1 and so on of the payload, in place of those of the calling process. Nil: it has 0 to 2 and PreserveFDs
+	// more of the caller's.
+	Files []int
+	// Session makes the payload the leader of a session of its own, with descriptor 0 as its controlling terminal.
+	Session bool
 	// Terminal is the descriptor of the controlling terminal whose foreground process group the payload is to
 	// become at Exec; -1 for none.
 	Terminal int

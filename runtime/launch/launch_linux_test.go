@@ -95,6 +95,35 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// TestEager checks that the payload does not wait, and that Exec tells all the same what came of it.
+func TestEager(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, Config{Args: []string{"sh", "-c", "echo runs >" + fifo + "; exit 7"}, Eager: true})
+	if b, err := os.ReadFile(fifo); string(b) != "runs\n" {
+		t.Errorf("before Exec: %q, %v", b, err)
+	}
+	if err := p.Exec(); err != nil {
+		t.Error(err)
+	}
+	if st, _ := finish(t, p); st.ExitStatus() != 7 {
+		t.Errorf("status %#x", uint32(st))
+	}
+
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("no program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p = start(t, Config{Args: []string{file}, Eager: true})
+	var e *ExecError
+	if err := p.Exec(); !errors.As(err, &e) || e.Errno != unix.ENOEXEC {
+		t.Errorf("a file that is no program: %v", err)
+	}
+	finish(t, p)
+}
+
 func TestStepsApply(t *testing.T) {
 	umask := uint32(0o027)
 	adj := 321

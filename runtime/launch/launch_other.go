@@ -31,3 +31,6 @@ func (p *Process) Reap() {}
 
 // KillAll does nothing here.
 func (p *Process) KillAll() {}
+
+// Hold does nothing here.
+func (p *Process) Hold() {}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -15,6 +16,7 @@ import (
 const (
 	cmdReap = 'r' // the supervisor no longer uses the payload's pid
 	cmdKill = 'k' // kill every child until there is none
+	cmdHold = 'h' // kill nobody before you are told
 	cmdGo   = 'g'
 )
 
@@ -25,8 +27,9 @@ type Process struct {
 	PID    int // the payload, which is also its process group id
 	Reaper int // its parent
 
-	plan      *plan
-	ctl, gate int
+	plan *plan
+	// The supervisor's ends. They are polled by the Go runtime: a goroutine that waits for one takes no thread.
+	ctl, gate *os.File
 }
 
 // BecomeSubreaper makes the calling process the parent of all orphans among its descendants (PR_SET_CHILD_SUBREAPER,
@@ -71,6 +74,14 @@ func Start(c *Config) (*Process, error) {
 		unix.Close(ctl[1])
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
+	lifted, err := p.lift(c.Files, &gate[1])
+	if err != nil {
+		for _, fd := range []int{ctl[0], ctl[1], gate[0], gate[1]} {
+			unix.Close(fd)
+		}
+		return nil, fmt.Errorf("descriptors of the payload: %w", err)
+	}
+	defer lifted()
 	p.ctl, p.ctlPeer, p.gate, p.gatePeer = int32(ctl[1]), int32(ctl[0]), int32(gate[1]), int32(gate[0])
 	syscall.ForkLock.Lock()
 	pid, errno := forkReaper(p)
@@ -78,7 +89,7 @@ func Start(c *Config) (*Process, error) {
 	runtime.KeepAlive(p)
 	unix.Close(ctl[1])
 	unix.Close(gate[1])
-	proc := &Process{Reaper: int(pid), plan: p, ctl: ctl[0], gate: gate[0]}
+	proc := &Process{Reaper: int(pid), plan: p, ctl: polled(ctl[0], "reaper"), gate: polled(gate[0], "gate")}
 	if errno != 0 {
 		proc.Close()
 		return nil, fmt.Errorf("fork: %w", errno)
@@ -96,10 +107,46 @@ func Start(c *Config) (*Process, error) {
 	return proc, nil
 }
 
+// lift duplicates files, and moves the payload's end of the gate, to numbers that none of them is to have in the payload. close closes the
+// duplicates.
+func (p *plan) lift(files []int, gate *int) (close func(), err error) {
+	close = func() {
+		for _, fd := range p.files {
+			unix.Close(int(fd))
+		}
+	}
+	if len(files) == 0 {
+		return close, nil
+	}
+	above := max(3, len(files))
+	for _, fd := range files {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above)
+		if err != nil {
+			close()
+			return nil, err
+		}
+		p.files = append(p.files, int32(dup))
+	}
+	dup, err := unix.FcntlInt(uintptr(*gate), unix.F_DUPFD_CLOEXEC, above)
+	if err != nil {
+		close()
+		return nil, err
+	}
+	unix.Close(*gate)
+	*gate = dup
+	return close, nil
+}
+
+// polled makes a file of one end of a socket pair; the flags of the other end are its own.
+func polled(fd int, name string) *os.File {
+	_ = unix.SetNonblock(fd, true) // without it a read takes a thread, and is right all the same
+	return os.NewFile(uintptr(fd), name)
+}
+
 // Close gives up the supervisor's side: the reaper kills whatever still runs.
 func (p *Process) Close() {
-	unix.Close(p.ctl)
-	unix.Close(p.gate)
+	p.ctl.Close()
+	p.gate.Close()
 }
 
 // Wait waits until the reaper has ended, which it does when nothing is left.
@@ -115,10 +162,10 @@ func (p *Process) Wait() {
 func (p *Process) report() (r report, err error) {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	for {
-		n, err := unix.Read(p.gate, b)
+		n, err := p.gate.Read(b)
 		switch {
 		case again(err):
-		case err != nil:
+		case err != nil && err != io.EOF:
 			return r, fmt.Errorf("launch: %w", err)
 		case n != len(b):
 			return r, io.EOF
@@ -130,7 +177,7 @@ func (p *Process) report() (r report, err error) {
 
 // again tells whether a read is to be repeated. The other side ending with an unread command in its queue shows as ECONNRESET,
 // once, before what it had sent (unix(7)).
-func again(err error) bool { return err == unix.EINTR || err == unix.ECONNRESET }
+func again(err error) bool { return errors.Is(err, unix.ECONNRESET) }
 
 func (p *Process) failure(r report) error {
 	errno := syscall.Errno(r.errno)
@@ -150,14 +197,16 @@ func (p *Process) failure(r report) error {
 	return e
 }
 
-// Exec opens the gate: the payload executes its program. An error is a *ExecError, or io.ErrUnexpectedEOF when the
+// Exec opens the gate: the payload executes its program (with Config.Eager it does so by itself). An error is a *ExecError, or io.ErrUnexpectedEOF when the
 // supervisor's side is closed already. A payload that was killed at the gate is no error: its end is reported by Next.
 func (p *Process) Exec() error {
-	if _, err := unix.Write(p.gate, []byte{cmdGo}); err != nil {
-		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-			return nil
+	if !p.plan.eager {
+		if _, err := p.gate.Write([]byte{cmdGo}); err != nil {
+			if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+				return nil
+			}
+			return fmt.Errorf("launch: %w", err)
 		}
-		return fmt.Errorf("launch: %w", err)
 	}
 	r, err := p.report()
 	if err == io.EOF {
@@ -175,7 +224,7 @@ func (p *Process) Next() (Event, error) {
 	var r record
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	for {
-		n, err := unix.Read(p.ctl, b)
+		n, err := p.ctl.Read(b)
 		switch {
 		case again(err):
 			continue
@@ -188,12 +237,44 @@ func (p *Process) Next() (Event, error) {
 
 func (p *Process) command(c byte) {
 	// A reaper that is gone shows at Next.
-	_, _ = unix.Write(p.ctl, []byte{c})
+	_, _ = p.ctl.Write([]byte{c})
 }
 
 // Reap allows the reaper to wait for the ended payload. After it the pid and the process group id may be used again by
 // somebody else, and must not be signalled any more.
 func (p *Process) Reap() { p.command(cmdReap) }
 
-// KillAll makes the reaper send SIGKILL to every descendant until none is left.
+// KillAll makes the reaper send SIGKILL to every descendant until none is left, and wait for the payload as after Reap.
 func (p *Process) KillAll() { p.command(cmdKill) }
+
+// Hold makes the reaper let what the payload leaves behind live until KillAll. Without it the reaper need not wait for that: when
+// processes are forked and end so fast that it hardly keeps up, it kills them at once when the payload has ended.
+func (p *Process) Hold() { p.command(cmdHold) }
+
+// Orphans are the children of a reaper that was killed: the caller, a subreaper, is their parent now.
+type Orphans struct{ plan *plan }
+
+// Orphans prepares the caller to end what the reaper has left.
+func (p *Process) Orphans() *Orphans {
+	o := &Orphans{&plan{ctl: -1, pid: int32(p.PID), killing: true, acked: true, storm: true}}
+	pid := strconv.Itoa(os.Getpid())
+	// The kernel gives orphans to the first thread of a subreaper (kernel/exit.c, find_new_reaper).
+	o.plan.names.children, _ = o.plan.cstring("/proc/self/task/" + pid + "/children")
+	o.plan.names.lastPID = p.plan.names.lastPID
+	return o
+}
+
+// Kill sends SIGKILL to all children of the caller and waits for those that have ended, without blocking: call it from one locked thread
+// until left is false. It also raises the priority of that thread where that is permitted. Pids of children must not be used by
+// anybody else meanwhile. busy tells that there is more to do at once.
+func (o *Orphans) Kill() (left, busy bool) {
+	hurry(o.plan)
+	kill(o.plan)
+	found := collect(o.plan)
+	return found != noChild, found == moreEnded
+}
+
+// Payload is the status of the payload, once it was waited for.
+func (o *Orphans) Payload() (status syscall.WaitStatus, known bool) {
+	return syscall.WaitStatus(o.plan.event.status), o.plan.exited
+}

@@ -41,6 +41,8 @@ type plan struct {
 	ctl, ctlPeer   int32 // the reaper's end, the supervisor's end (closed in the child)
 	gate, gatePeer int32 // the payload's end, the supervisor's end
 	terminal       int32
+	files          []int32 // what becomes 0, 1, ... of the payload: all of them are firstOwn or above
+	eager          bool    // the payload does not wait for go
 	firstOwn       uintptr // the first descriptor that is not the payload's
 
 	steps    []step
@@ -48,7 +50,20 @@ type plan struct {
 	searched bool    // they come from a search path
 	argv     []*byte
 	envv     []*byte
-	names    struct{ reaper, payload, children *byte }
+	names    struct{ reaper, payload, children, lastPID *byte }
+
+	// the reaper
+	exited   bool // the payload has ended, which was reported
+	acked    bool // its pid is not used any more
+	killing  bool // every child is to end
+	held     bool // and not before the supervisor says so
+	storm    bool // children end faster than it can look
+	hurried  bool
+	tries    uint    // how often it found nothing to do since
+	priority int32   // of sched_setscheduler(2)
+	read     uintptr // of buf, by nextChild
+	filled   uintptr
+	digits   [16]byte
 
 	// scratch memory of the children
 	all, old sigset
@@ -118,11 +133,19 @@ func newPlan(c *Config) (*plan, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return nil, fmt.Errorf("args[0]: empty, want the program to run")
 	}
-	p := &plan{all: ^sigset(0), terminal: int32(c.Terminal), firstOwn: uintptr(3 + c.PreserveFDs)}
+	p := &plan{all: ^sigset(0), terminal: int32(c.Terminal), eager: c.Eager, firstOwn: uintptr(3 + c.PreserveFDs)}
 	if err := p.strings(c); err != nil {
 		return nil, err
 	}
-	p.call("setpgid", unix.SYS_SETPGID, 0, 0)
+	if c.Files != nil {
+		p.firstOwn = uintptr(len(c.Files))
+	}
+	if c.Session {
+		p.call("setsid", unix.SYS_SETSID)
+		p.call("ioctl TIOCSCTTY", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	} else {
+		p.call("setpgid", unix.SYS_SETPGID, 0, 0)
+	}
 	p.call("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 	if c.OOMScoreAdj != nil {
 		if err := p.write("oom_score_adj "+strconv.Itoa(*c.OOMScoreAdj), "/proc/self/oom_score_adj", strconv.Itoa(*c.OOMScoreAdj)); err != nil {
@@ -148,6 +171,9 @@ func newPlan(c *Config) (*plan, error) {
 		p.call(fmt.Sprintf("preserve fd %d", fd), unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, 0)
 	}
 	p.add(step{op: opLookup, name: "exec"})
+	for _, sig := range c.Caught {
+		p.call("sigaction", unix.SYS_RT_SIGACTION, uintptr(sig), addr(p, new([32]byte)), 0, unsafe.Sizeof(p.old)) // SIG_DFL
+	}
 	// The signal mask that the supervisor had, so that a created payload can be ended by any signal.
 	p.call("sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.old)), 0, unsafe.Sizeof(p.old))
 	p.add(step{op: opReady, name: "ready"})
@@ -179,6 +205,7 @@ func (p *plan) strings(c *Config) (err error) {
 	p.names.reaper, _ = p.cstring("mlrun: reaper")
 	p.names.payload, _ = p.cstring("mlrun: created")
 	p.names.children, _ = p.cstring("/proc/thread-self/children")
+	p.names.lastPID, _ = p.cstring("/proc/sys/kernel/ns_last_pid")
 	return nil
 }
 

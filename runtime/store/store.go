@@ -29,6 +29,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Version is the version of state.json. A state of a newer version is not touched.
@@ -316,6 +317,18 @@ func (d *Dir) Lock() (unlock func(), err error) {
 		return nil, fmt.Errorf("lock %s: %w", d.path, err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// Discard removes the container in one step for everybody else, also for a supervisor that is only about to write to it: it moves away first.
+func (d *Dir) Discard() error {
+	moved := filepath.Join(filepath.Dir(d.path), fmt.Sprintf("%sgone-%d-%d", longMark, os.Getpid(), time.Now().UnixNano()))
+	switch err := os.Rename(d.path, moved); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return (&Dir{ID: d.ID, path: moved}).Remove()
 }
 
 // Remove removes the container. From the first moment on it is not found any more; an interrupted removal leaves nothing

@@ -3,13 +3,17 @@ package supervise
 import (
 	"io"
 	"os"
+	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"mlrun/limit"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
+	"mlrun/signame"
 )
 
 // finish ends the loop when nothing is left, and when what follows the execution of the program is done: it may end before
@@ -25,7 +29,17 @@ func natural(reason string) bool { return reason == ReasonExited || reason == Re
 // tells a program that ended from one that was never executed.
 func (l *loop) done() {
 	l.nobody = true
-	if !l.executing {
+	l.over()
+}
+
+// over ends the run when nothing can come any more. Children of a guest's reaper that was killed are the last.
+func (l *loop) over() {
+	switch {
+	case !l.nobody || len(l.guests) > 0 || l.executing:
+	case l.orphans:
+		l.orphans, l.nobody = false, false
+		go l.adopt(l.proc.Orphans())
+	default:
 		l.event(event{kind: evDone})
 	}
 }
@@ -38,15 +52,23 @@ func (l *loop) thaw() {
 		return
 	}
 	l.pending = nil
-	ending := l.state.phase >= stopping
-	b.frozen.Thaw(ending)
-	l.sampler.resume <- ending
+	w := word{ending: l.state.phase >= stopping, victim: b.killed}
+	w.muted = !w.ending && l.set.onBreach == limit.Signal
+	b.decided()
+	b.frozen.Thaw(w.ending)
+	l.sampler.resume(w)
+	if b.held {
+		l.lend()
+	}
 }
 
 // signalAll signals every member, and says so when one may not be signalled.
 func (l *loop) signalAll(sig syscall.Signal) {
 	if l.group == nil {
 		return
+	}
+	if asksToEnd(sig) {
+		l.proc.Hold() // they have their grace period, also when the payload ends before
 	}
 	for _, id := range l.group.SignalAll(sig) {
 		l.deny(id)
@@ -65,37 +87,44 @@ func (l *loop) deny(id proc.ID) {
 	}
 }
 
-// killAll sends SIGKILL to every member, and makes the reaper go on with it until nothing is left.
+// killAll sends SIGKILL to the process group and makes the reaper go on with every child until nothing is left. It looks for nobody
+// itself at first: while it did, others would fork. What is still there later is signalled one by one, to learn who may not be.
 func (l *loop) killAll() {
 	if l.proc == nil {
 		return
 	}
-	if l.killSince.IsZero() {
+	first := l.killSince.IsZero()
+	if first {
 		l.killSince = time.Now()
 	}
-	if l.group != nil && (!l.state.exited || time.Since(l.killSince) > again/2) {
+	if l.group != nil {
+		l.group.KillGroup()
+	}
+	l.proc.KillAll()
+	for _, g := range l.guests {
+		g.kill()
+	}
+	if first && l.state.reason == ReasonMemory {
+		freeMemory(l.verdict.Top)
+	}
+	if l.proc.Reaper > 0 {
+		_ = unix.Kill(l.proc.Reaper, unix.SIGCONT) // it may have been stopped; it is a child that only this process waits for
+	}
+	if l.group != nil && time.Since(l.killSince) > giveUp/2 {
 		l.signalAll(unix.SIGKILL)
 	}
-	l.release()
-	l.proc.KillAll()
-	_ = unix.Kill(l.proc.Reaper, unix.SIGCONT) // it may have been stopped; it is a child that only this process waits for
 	l.thaw()
 }
 
-// release stops the use of the payload's process group id.
-func (l *loop) release() {
-	if l.group != nil {
-		l.group.Release()
-	}
-}
-
+// reap lets the reaper wait for the payload. A process group whose leader is gone may be used by others; who is in it and nowhere else to
+// be found ends before.
 func (l *loop) reap() {
 	if l.group != nil {
-		l.release()
-		for _, id := range l.group.Members() {
-			if proc.Root.Alive(id) {
-				l.verdict.Left++
-			}
+		l.verdict.Left += l.group.Living()
+		if l.state.phase == killing {
+			l.group.KillGroup()
+		} else {
+			l.group.Release()
 		}
 	}
 	l.proc.Reap()
@@ -119,8 +148,32 @@ func (l *loop) checkDenied() {
 	l.event(event{kind: evDone})
 }
 
+const (
+	spareAfter   = 20 * time.Millisecond // when a run is no short one, which should not pay for them
+	spareThreads = 12                    // all that wait in a system call at once, what runs, and some
+)
+
+// spare makes the threads that this process may come to need, which the Go runtime keeps. It ends the process when it cannot make one, and
+// a payload may have taken the last pid, or the last process that the user may have (RLIMIT_NPROC counts threads).
+func spare() {
+	var ready, end sync.WaitGroup
+	ready.Add(spareThreads)
+	end.Add(1)
+	for range spareThreads {
+		go func() {
+			runtime.LockOSThread() // so that each has one of its own while the others are there
+			defer runtime.UnlockOSThread()
+			ready.Done()
+			end.Wait()
+		}()
+	}
+	ready.Wait()
+	end.Done()
+}
+
 // watch turns the reports of the reaper into events.
 func (l *loop) watch(p *launch.Process) {
+	defer time.AfterFunc(spareAfter, spare).Stop()
 	for {
 		e, err := p.Next()
 		if err == io.EOF {
@@ -142,47 +195,52 @@ func (l *loop) reported(e launch.Event) {
 		l.event(event{kind: evStopped, sig: e.Status.StopSignal()})
 	case launch.Done:
 		l.rusage = &e.Rusage
-		l.proc.Wait()
 		l.done()
 	}
 }
 
+// buried waits for the reaper, which has ended: its pid is not used any more.
+func (l *loop) buried() {
+	l.proc.Wait()
+	l.proc.Reaper = 0
+}
+
 // reaperLost goes on without the reaper: its children are ours now.
 func (l *loop) reaperLost() {
-	l.proc.Wait()
 	if l.cfg.Log != nil {
 		l.cfg.Log.Error("the reaper process was killed: ending everything", "pid", l.proc.Reaper)
 	}
-	if l.group == nil {
-		l.event(event{kind: evDone})
-		return
+	lost := l.proc.Reaper
+	l.buried()
+	if l.group != nil {
+		l.group.KillGroup() // before the payload is waited for
 	}
-	l.group.Adopt(os.Getpid())
+	go l.adopt(l.proc.Orphans())
+	if l.group != nil {
+		l.group.Adopt(lost, os.Getpid())
+	}
 	l.event(event{kind: evReaperLost})
-	go l.adopt(l.group)
 }
 
-// adopt kills and reaps until no member is left. It is the only place that waits by looking again.
-func (l *loop) adopt(g *proc.Group) {
+// adopt kills and reaps until no child is left. Everything that is waited for here is of the group, or of a hook.
+func (l *loop) adopt(o *launch.Orphans) {
+	runtime.LockOSThread() // it ends with this goroutine, since its priority is raised
+	told := false
 	for {
-		g.SignalAll(unix.SIGKILL)
-		// Everything that is waited for here is of the group, or of a hook: whatever ends is reaped, also what no scan ever saw.
-		for {
-			var ws unix.WaitStatus
-			pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
-			if err != nil || pid <= 0 {
-				break
-			}
-			if pid == g.Leader().PID {
-				l.post(func(l *loop) { l.event(event{kind: evExited, status: syscall.WaitStatus(ws), known: true}) })
-			}
-			g.Forget(pid)
+		left, busy := o.Kill()
+		if status, known := o.Payload(); known && !told {
+			told = true
+			l.post(func(l *loop) { l.event(event{kind: evExited, status: status, known: true}) })
 		}
-		if len(g.Members()) == 0 && !g.Update(time.Now()) && len(g.Members()) == 0 {
+		switch {
+		case !left:
 			l.post(func(l *loop) { l.done() })
 			return
+		case l.ctx.Err() != nil: // the run has ended: the rest may not be signalled
+			return
+		case !busy:
+			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -198,18 +256,18 @@ func (l *loop) conclude() *Verdict {
 	if l.sampler != nil {
 		l.sampler.stop()
 		st := l.sampler.totals()
-		v.Memory, l.several = st.memory, st.several
+		v.Memory, l.several, l.shared = st.memory, st.several, st.shared
 	}
-	v.Memory.Limit, v.Memory.Held = -1, "none"
-	if l.cfg.Memory.Limit > 0 {
-		v.Memory.Limit, v.Memory.Held = l.cfg.Memory.Limit, "sampled"
-	}
+	v.Memory.limits(l.cfg.Memory)
 	if l.group != nil {
 		v.Escaped = l.group.Escaped()
 		l.group.Close()
 	}
 	if l.proc != nil {
 		l.proc.Close()
+	}
+	for _, g := range l.guests {
+		g.proc.Close() // those that may not be signalled
 	}
 	l.account()
 	st := l.state
@@ -220,7 +278,7 @@ func (l *loop) conclude() *Verdict {
 			code := st.status.ExitStatus()
 			v.Exited, v.Code = true, &code
 		case st.status.Signaled():
-			v.Signal, v.CoreDumped = SignalName(st.status.Signal()), st.status.CoreDump()
+			v.Signal, v.CoreDumped = signame.Name(st.status.Signal()), st.status.CoreDump()
 		}
 	}
 	l.answerStart(ErrNotRunning)
@@ -234,13 +292,14 @@ func (l *loop) account() {
 	if l.rusage != nil {
 		l.verdict.Rusage = newRusage(*l.rusage)
 		maxrss := l.verdict.Rusage.MaxRSS
-		if m.ExactReads == 0 || !l.several && maxrss > m.Peak {
+		if (m.ExactReads == 0 || !l.several && !l.shared) && maxrss > m.Peak {
 			m.Peak, m.PeakSource = maxrss, "maxrss"
 		}
-		m.PeakUpper = max(m.PeakUpper, maxrss, m.Peak)
-		if m.Limit > 0 && maxrss > m.Limit && m.Peak <= m.Limit {
+		// A sample that saw as much RSS and let it pass has found that it was shared.
+		if m.Limit > 0 && maxrss > m.Limit && m.Peak <= m.Limit && maxrss > m.PeakUpper {
 			m.MissedSpike = maxrss
 		}
+		m.PeakUpper = max(m.PeakUpper, maxrss, m.Peak)
 	}
 	var self syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) == nil {

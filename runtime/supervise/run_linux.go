@@ -39,8 +39,12 @@ type loop struct {
 	launchErr  error
 	start      *Request // start request that waits for its answer
 	starting   bool
-	executing  bool            // execve was ordered, and what came of it is not known
-	nobody     bool            // no process is left
+	executing  bool           // execve was ordered, and what came of it is not known
+	nobody     bool           // no process is left of the payload
+	guests     map[int]*guest // other processes that run in the container, by their reapers
+	orphans    bool           // a reaper of these was killed
+	paused     bool           // everything is stopped by request
+	watchers   []func(Occurrence)
 	following  bool            // execve was ordered, and what follows it is not done
 	ended      bool            // nothing is left
 	finished   bool            // and nothing is to be done
@@ -50,6 +54,7 @@ type loop struct {
 	killSince  time.Time
 	rusage     *syscall.Rusage
 	several    bool // there was more than one process at some sample
+	shared     bool // and memory that was shared with others
 }
 
 // Run carries out one run and returns its verdict. The error is the reason why the program was never executed, or that a
@@ -57,19 +62,29 @@ type loop struct {
 func Run(cfg *Config) (*Verdict, error) {
 	l := newLoop(cfg)
 	if cfg.Foreground != nil {
-		l.term = openTerminal()
-		l.set.jobControl = l.term.exists()
+		if !cfg.Launch.Session { // else it has a terminal of its own
+			l.term = openTerminal()
+			l.set.jobControl = l.term.exists()
+		}
 		l.sigs = cfg.Foreground.C
 	}
 	go l.launch()
 	l.run()
-	return l.conclude(), l.launchErr
+	v := l.conclude()
+	l.tell(Occurrence{Ended: v})
+	if cfg.Ended != nil {
+		cfg.Ended(v)
+	}
+	if l.rusage != nil {
+		l.proc.Wait() // its last report was before the end of its memory, which takes the kernel a while
+	}
+	return v, l.launchErr
 }
 
 func newLoop(cfg *Config) *loop {
 	l := &loop{
-		cfg: cfg, set: settings{grace: cfg.Grace}, term: &terminal{fd: -1},
-		posts: make(chan func(*loop), 16),
+		cfg: cfg, set: settings{grace: cfg.Grace, onBreach: cfg.Memory.OnBreach}, term: &terminal{fd: -1},
+		posts: make(chan func(*loop), 16), guests: map[int]*guest{},
 		timer: time.NewTimer(time.Hour), launchCode: ExitFailure,
 	}
 	l.timer.Stop()
@@ -78,11 +93,13 @@ func newLoop(cfg *Config) *loop {
 	return l
 }
 
-// post hands a result to the loop, unless that has ended.
-func (l *loop) post(f func(*loop)) {
+// post hands a result to the loop; false: that has ended.
+func (l *loop) post(f func(*loop)) bool {
 	select {
 	case l.posts <- f:
+		return true
 	case <-l.ctx.Done():
+		return false
 	}
 }
 
@@ -115,7 +132,7 @@ func (l *loop) run() {
 
 func (l *loop) progress(s *sampler) {
 	if sn, ok := s.question(l.cfg.ProgressEvery); ok {
-		l.cfg.Progress(Snapshot(sn))
+		l.cfg.Progress(sn)
 	}
 }
 
@@ -142,6 +159,13 @@ func (l *loop) do(a action) {
 		}
 	case actSignalAll:
 		l.signalAll(a.sig)
+	case actSignalBreach:
+		_ = l.group.SignalLeader(l.cfg.Signal)
+		l.goesOn(l.pending)
+	case actKillVictim:
+		l.killVictim()
+	case actHold:
+		l.hold()
 	case actThaw:
 		l.thaw()
 	case actArm:
@@ -158,15 +182,6 @@ func (l *loop) do(a action) {
 		l.ended = true
 		l.finish()
 	}
-}
-
-func (l *loop) breached(b *breach) {
-	l.pending = b
-	if l.verdict.Top == nil {
-		l.verdict.Top = b.victims
-	}
-	l.event(event{kind: evBreach})
-	l.thaw()
 }
 
 func (l *loop) onRequest(r Request) {
@@ -188,11 +203,26 @@ func (l *loop) onRequest(r Request) {
 	case OpDestroy:
 		l.event(event{kind: evDestroy})
 		r.Reply(Snapshot{}, nil)
+	case OpPause, OpResume:
+		l.onPause(r)
+	case OpList:
+		l.list(r)
+	case OpUsage:
+		l.usage(r)
+	case OpWatch:
+		l.watchers = append(l.watchers, r.Watch)
+		r.Reply(Snapshot{}, nil)
+	case OpUpdate:
+		l.update(r)
+	case OpExec:
+		l.exec(r)
 	case OpStats:
 		if s := l.sampler; s != nil {
+			held := l.state.held
 			go func() {
 				sn, _ := s.question(questionWait)
-				r.Reply(Snapshot(sn), nil)
+				sn.Frozen = held
+				r.Reply(sn, nil)
 			}()
 			return
 		}

@@ -6,12 +6,16 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"mlrun/runtime/catch"
 )
 
 // Signals are the signals of the calling process that a foreground run passes on.
 type Signals struct {
 	C     chan os.Signal
-	ready chan struct{}
+	ready <-chan struct{}
+
+	caught []syscall.Signal
 }
 
 // forwarded are the signals that are passed on to the payload's group.
@@ -21,19 +25,34 @@ var forwarded = []syscall.Signal{
 }
 
 // CatchSignals takes over the signals to pass on, from now to the end of the process. One that the caller ignores (nohup, a
-// shell's background job) stays ignored, here and in the payload. The Go runtime takes about half a millisecond for it, so it
-// is done beside whatever the caller does next; no payload starts before it is done.
+// shell's background job) stays ignored, here and in the payload. Call it once.
 func CatchSignals() *Signals {
-	s := &Signals{C: make(chan os.Signal, 64), ready: make(chan struct{})}
-	go func() {
-		defer close(s.ready)
-		var wanted []os.Signal
-		for _, sig := range forwarded {
-			if !signal.Ignored(sig) {
-				wanted = append(wanted, sig)
-			}
+	s := &Signals{C: make(chan os.Signal, 64)}
+	for _, sig := range forwarded {
+		if !signal.Ignored(sig) {
+			s.caught = append(s.caught, sig)
 		}
-		signal.Notify(s.C, wanted...)
-	}()
+	}
+	ready, err := catch.Signals(s.caught, s.C)
+	if err != nil {
+		panic(err) // called twice
+	}
+	s.ready = ready // no payload starts before
 	return s
 }
+
+// caughtAll tells whether the signals are caught already.
+func (s *Signals) caughtAll() bool {
+	if s == nil {
+		return true
+	}
+	select {
+	case <-s.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Default gives a signal that was caught its default action back.
+func (s *Signals) Default(sig syscall.Signal) { _ = catch.Default(sig) }

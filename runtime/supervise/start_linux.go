@@ -12,9 +12,13 @@ import (
 func (l *loop) launch() {
 	c := l.cfg.Launch
 	c.Terminal = -1
+	if f := l.cfg.Foreground; f != nil {
+		c.Caught = f.caught
+	}
 	if l.term.owned() && !inPipeline() {
 		c.Terminal = l.term.fd
 	}
+	c.Eager = c.Eager && l.cfg.AutoStart && l.cfg.Hook == nil && !l.term.exists() && l.cfg.Foreground.caughtAll()
 	p, err := launch.Start(&c)
 	l.post(func(l *loop) { l.launched(p, c.Terminal >= 0, err) })
 }
@@ -62,12 +66,8 @@ func (l *loop) failed(reason string, err error) {
 	if l.launchErr == nil {
 		l.launchErr = err
 		l.verdict.Error = err.Error()
-		var ee *launch.ExecError
-		if errors.As(err, &ee) {
-			l.launchCode = ExitNotExecutable
-			if ee.NotFound() {
-				l.launchCode = ExitNotFound
-			}
+		if code := LaunchCode(err); code != 0 {
+			l.launchCode = code
 		}
 	}
 	l.answerStart(err)
@@ -137,11 +137,7 @@ func (l *loop) openGate() {
 
 func (l *loop) executed(err error) {
 	l.executing = false
-	defer func() {
-		if l.nobody {
-			l.event(event{kind: evDone})
-		}
-	}()
+	defer l.over()
 	if err != nil {
 		l.verdict.Started = nil
 		l.failed(ReasonLaunch, err)
@@ -164,9 +160,21 @@ func (l *loop) startSampler() {
 	if l.group == nil {
 		return
 	}
-	s := newSampler(proc.Root, l.group, l.cfg.Memory)
-	s.onOver = func(b *breach) { l.post(func(l *loop) { l.breached(b) }) }
-	s.onHope = func() { l.post(func(l *loop) { l.event(event{kind: evHopeless}) }) }
+	s := newSampler(proc.Root, l.group, l.cfg.Memory, l.cfg.Meter, callbacks{
+		over: func(b *breach) { l.post(func(l *loop) { l.breached(b) }) },
+		hope: func() { l.post(func(l *loop) { l.event(event{kind: evHopeless}) }) },
+		warn: func(w Warning) {
+			if l.cfg.Warned != nil {
+				l.cfg.Warned(w)
+			}
+			l.post(func(l *loop) { l.tell(Occurrence{Warning: &w}) })
+		},
+		deaf: func(err error) {
+			if l.cfg.Log != nil {
+				l.cfg.Log.Warn("memory is metered at deadlines only: " + err.Error())
+			}
+		},
+	})
 	l.sampler = s
 	go s.run()
 }

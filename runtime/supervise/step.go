@@ -3,6 +3,8 @@ package supervise
 import (
 	"syscall"
 	"time"
+
+	"mlrun/limit"
 )
 
 // phase is where a run is.
@@ -49,6 +51,9 @@ type event struct {
 	status syscall.WaitStatus // evExited
 	known  bool               // evExited: the status is known
 	cause  string             // evFailed: one of the Reason constants
+	victim bool               // evBreach: a process was chosen, and it is not the payload
+	fresh  bool               // evBreach: the breach before is long ago
+	urgent bool               // evBreach: the group is not stopped and goes on growing
 }
 
 // actionKind says what is to be done.
@@ -59,6 +64,9 @@ const (
 	actSignalGroup                    // send sig to the payload's process group
 	actSignalLeader                   // send sig to the payload
 	actSignalAll                      // send sig to every member
+	actSignalBreach                   // send the signal of the configuration to the payload, for the breach
+	actKillVictim                     // kill the one process that was chosen
+	actHold                           // leave the frozen group as it is, and say so
 	actThaw                           // let a frozen group go on; in its grace period, under the ceiling
 	actArm                            // start the timer, in place of one that runs
 	actDisarm                         // stop the timer
@@ -79,6 +87,7 @@ type action struct {
 type settings struct {
 	grace      time.Duration // between SIGTERM and SIGKILL
 	jobControl bool          // stop and continue together with the payload
+	onBreach   limit.Action  // what a breach leads to
 }
 
 // again is how long after a SIGKILL to everybody the next one follows.
@@ -92,6 +101,8 @@ type state struct {
 	known  bool               // its status is known
 	status syscall.WaitStatus // how
 	asked  bool               // all members were sent a signal that asks to end
+	held   bool               // it is frozen for a breach until somebody signals it
+	killed int                // processes that were killed for all, without a long time between two of them
 	sent   uint64             // signals that were sent to the payload on request, as a bit set
 }
 
@@ -116,9 +127,14 @@ func step(s state, e event, c settings) (state, []action) {
 	case evFailed:
 		return s.kill(e.cause)
 	case evSignal:
-		return s.signal(e.sig)
+		s, actions := s.signal(e.sig)
+		if e.sig == syscall.SIGCONT {
+			return s, actions
+		}
+		return s.unhold(e.sig, actions)
 	case evKill:
-		return s.request(e)
+		s, actions := s.request(e)
+		return s.unhold(e.sig, actions)
 	case evDestroy:
 		return s.kill(ReasonKilled)
 	case evExited:
@@ -130,7 +146,7 @@ func step(s state, e event, c settings) (state, []action) {
 	case evReaperLost:
 		return s.kill(ReasonKilled)
 	case evBreach:
-		return s.breach(c)
+		return s.breach(e, c)
 	case evHopeless:
 		if s.phase == stopping {
 			return s.kill(s.reason)
@@ -153,7 +169,7 @@ func (s state) kill(reason string) (state, []action) {
 	if s.reason == "" {
 		s.reason = reason
 	}
-	s.phase = killing
+	s.phase, s.held = killing, false
 	return s, []action{{kind: actKillAll}, {kind: actArm, wait: again}}
 }
 
@@ -183,6 +199,9 @@ func (s state) signal(sig syscall.Signal) (state, []action) {
 		}
 		return s, nil
 	}
+	if s.held && sig == syscall.SIGCONT {
+		return s, nil // a shell's fg, or somebody who continues whole groups
+	}
 	s.remember(sig, true)
 	if s.exited || asksToEnd(sig) {
 		return s, []action{{kind: actSignalAll, sig: sig}} // also to those that left the group
@@ -202,6 +221,18 @@ func (s state) request(e event) (state, []action) {
 	return s, []action{{kind: actSignalLeader, sig: e.sig}}
 }
 
+// unhold adds to what a signal leads to that a group which is held goes on, to be able to follow it.
+func (s state) unhold(sig syscall.Signal, actions []action) (state, []action) {
+	switch sig {
+	case syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH:
+		return s, actions
+	}
+	if s.held {
+		s.held, actions = false, append(actions, action{kind: actThaw})
+	}
+	return s, actions
+}
+
 // exit is the end of the payload. Nothing outlives it, but what was asked to end before has the time for it.
 func (s state) exit(e event, c settings) (state, []action) {
 	if s.exited {
@@ -213,17 +244,20 @@ func (s state) exit(e event, c settings) (state, []action) {
 	case s.phase == stopping || s.phase == killing:
 		return s, []action{reap}
 	case s.asked && c.grace > 0:
-		s.phase = stopping
-		return s, []action{reap, {kind: actArm, wait: c.grace}}
+		s.phase, s.held = stopping, false
+		return s, []action{reap, {kind: actThaw}, {kind: actArm, wait: c.grace}}
 	}
-	s.phase = killing
+	s.phase, s.held = killing, false
 	return s, []action{reap, {kind: actKillAll}, {kind: actArm, wait: again}}
 }
 
 // breach is a confirmed excess of the memory limit, with the group frozen.
-func (s state) breach(c settings) (state, []action) {
+func (s state) breach(e event, c settings) (state, []action) {
 	switch s.phase {
 	case creating, created, running:
+		if s, actions := s.goOn(e, c); actions != nil {
+			return s, actions
+		}
 	case stopping:
 		if s.reason != "" {
 			return s, []action{{kind: actThaw}}
@@ -235,7 +269,7 @@ func (s state) breach(c settings) (state, []action) {
 		return s.kill(s.reason)
 	}
 	s.reason = ReasonMemory
-	if c.grace <= 0 {
+	if c.grace <= 0 || e.urgent { // what cannot be stopped cannot clean up either
 		return s.kill(s.reason)
 	}
 	s.phase = stopping
@@ -244,6 +278,26 @@ func (s state) breach(c settings) (state, []action) {
 		{kind: actThaw},
 		{kind: actArm, wait: c.grace},
 	}
+}
+
+// goOn is a breach that the run survives; no actions: it does not.
+func (s state) goOn(e event, c settings) (state, []action) {
+	switch c.onBreach {
+	case limit.Signal:
+		return s, []action{{kind: actSignalBreach}, {kind: actThaw}}
+	case limit.Freeze:
+		s.held = true
+		return s, []action{{kind: actHold}}
+	case limit.KillLargest, limit.KillNewest:
+		if e.fresh {
+			s.killed = 0
+		}
+		if e.victim && s.killed < limit.MaxVictims {
+			s.killed++
+			return s, []action{{kind: actKillVictim}, {kind: actThaw}}
+		}
+	}
+	return s, nil
 }
 
 // conclude finds the reason when nothing but the payload's own end is it.

@@ -4,6 +4,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mlrun/limit"
 )
 
 const (
@@ -97,23 +99,69 @@ func TestNothingOutlivesThePayload(t *testing.T) {
 	}
 }
 
+func TestOnBreach(t *testing.T) {
+	up := []event{{kind: evCreated}, {kind: evStart}, {kind: evStarted}}
+	breach := event{kind: evBreach, victim: true}
+	sig := func(s syscall.Signal) event { return event{kind: evKill, sig: s} }
+	many := func(n int, e event) (list []event) {
+		for range n {
+			list = append(list, e)
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name   string
+		action limit.Action
+		events []event
+		phase  phase
+		last   actionKind
+		held   bool
+	}{
+		{"kill", limit.Kill, []event{breach}, stopping, actArm, false},
+		{"signal", limit.Signal, []event{breach}, running, actThaw, false},
+		{"freeze", limit.Freeze, []event{breach}, running, actHold, true},
+		{"freeze, TSTP", limit.Freeze, []event{breach, sig(syscall.SIGTSTP)}, running, actSignalLeader, true},
+		{"freeze, CONT", limit.Freeze, []event{breach, sig(syscall.SIGCONT)}, running, actThaw, false},
+		{"freeze, TERM", limit.Freeze, []event{breach, {kind: evSignal, sig: syscall.SIGTERM}}, running, actThaw, false},
+		{"freeze, destroy", limit.Freeze, []event{breach, {kind: evDestroy}}, killing, actArm, false},
+		{"freeze, killed by a stranger", limit.Freeze, []event{breach, {kind: evExited, status: byKill, known: true}}, killing, actArm, false},
+		{"kill-largest", limit.KillLargest, []event{breach}, running, actThaw, false},
+		{"kill-newest", limit.KillNewest, []event{breach}, running, actThaw, false},
+		{"the payload is the largest", limit.KillLargest, []event{{kind: evBreach}}, stopping, actArm, false},
+		{"too many victims", limit.KillLargest, many(limit.MaxVictims+1, breach), stopping, actArm, false},
+		{"many victims in a long time", limit.KillLargest, many(100, event{kind: evBreach, victim: true, fresh: true}), running, actThaw, false},
+	} {
+		s, as := play(settings{grace: graceOf, onBreach: c.action}, append(up[:3:3], c.events...)...)
+		if s.phase != c.phase || as[len(as)-1] != c.last || s.held != c.held {
+			t.Errorf("%s: phase %v, last action %v, held %v; want %v, %v, %v", c.name, s.phase, as[len(as)-1], s.held, c.phase, c.last, c.held)
+		}
+	}
+}
+
 // FuzzStep plays arbitrary event sequences and checks what must always hold.
 func FuzzStep(f *testing.F) {
-	f.Add([]byte{0, 2, 3, 7, 8}, true)
-	f.Add([]byte{0, 2, 3, 10, 11, 12, 7, 12, 8}, false)
-	f.Add([]byte{0, 4, 5, 6, 9, 13, 8, 7}, true)
-	f.Fuzz(func(t *testing.T, seq []byte, jobs bool) {
+	f.Add([]byte{0, 2, 3, 7, 8}, true, byte(limit.Kill))
+	f.Add([]byte{0, 2, 3, 10, 11, 12, 7, 12, 8}, false, byte(limit.Freeze))
+	f.Add([]byte{0, 4, 5, 6, 9, 13, 8, 7}, true, byte(limit.Kill))
+	f.Add([]byte{0, 2, 3, 26, 26, 10, 26, 7, 8}, true, byte(limit.KillLargest))
+	f.Fuzz(func(t *testing.T, seq []byte, jobs bool, onBreach byte) {
 		var s state
-		c := settings{grace: graceOf, jobControl: jobs}
-		finished, reaped, armed := 0, false, false
+		c := settings{grace: graceOf, jobControl: jobs, onBreach: limit.Action(onBreach % 5)}
+		finished, reaped, armed, frozen := 0, false, false, false
 		for _, b := range seq {
 			e := event{kind: eventKind(b % 14), all: b&16 != 0, known: true}
 			e.sig = []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGKILL, syscall.SIGCONT}[b>>5&3]
 			if b&128 != 0 {
 				e.status = byKill
 			}
-			e.cause = ReasonLaunch
+			e.cause, e.victim, e.fresh = ReasonLaunch, b&16 != 0, b&32 != 0
 			before := s
+			if e.kind == evBreach {
+				if frozen {
+					continue // the sampler waits for its answer
+				}
+				frozen = s.phase != stopped
+			}
 			var as []action
 			s, as = step(s, e, c)
 			if s.phase < before.phase {
@@ -135,6 +183,8 @@ func FuzzStep(f *testing.F) {
 					reaped = true
 				case actFinish:
 					finished++
+				case actThaw, actKillAll:
+					frozen = false
 				case actArm:
 					armed = true
 				case actDisarm:
@@ -144,8 +194,14 @@ func FuzzStep(f *testing.F) {
 			if (s.phase == stopping || s.phase == killing) && !armed {
 				t.Fatalf("%v without a timer", s.phase)
 			}
-			if e.kind == evBreach && before.phase != stopped && s.phase < stopping {
+			if e.kind == evBreach && before.phase != stopped && s.phase < stopping && (c.onBreach == limit.Kill || len(as) == 0) {
 				t.Fatal("a breach has no consequence")
+			}
+			if frozen != s.held && s.phase != stopped {
+				t.Fatalf("%v: frozen %v, held %v", s.phase, frozen, s.held)
+			}
+			if s.killed > limit.MaxVictims {
+				t.Fatalf("%d victims", s.killed)
 			}
 			if e.kind == evTimer && (before.phase == stopping || before.phase == killing) && s.phase != killing {
 				t.Fatal("the end of the grace period has no consequence")

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"mlrun/limit"
+	"mlrun/meter"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
 )
@@ -32,6 +33,8 @@ import (
 var (
 	ErrNotRunning  = errors.New("container not running")
 	ErrNotCreated  = errors.New("cannot start a container that is not in the created state")
+	ErrPaused      = errors.New("container is paused already")
+	ErrNotPaused   = errors.New("container not paused")
 	ErrUnsupported = launch.ErrUnsupported
 )
 
@@ -50,22 +53,40 @@ type Config struct {
 	ID     string
 	Launch launch.Config
 	Memory limit.Policy
-	Grace  time.Duration // between SIGTERM and SIGKILL; 0: SIGKILL at once
+	Meter  meter.Mode
+	Signal syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
+	Grace  time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
 
 	// Foreground makes the signals that this process gets reach the payload, and the payload a job of its terminal. Nil: no.
 	Foreground *Signals
-	// AutoStart starts the payload as soon as it is created. Otherwise a Request does.
+	// AutoStart starts the payload as soon as it is created. Otherwise a Request does, and Launch.Eager is ignored, as it is with hooks or
+	// a terminal.
 	AutoStart bool
 
 	// Hook runs the hooks of a stage, in a goroutine of its own, until the context ends. An error
 	// stops the container. Nil: there are none.
 	Hook func(context.Context, Stage, proc.ID) error
-	// Created is called when the payload waits at the gate; an error ends the run. It must not block.
+	// Created is called when the payload waits at the gate, or with Launch.Eager does no longer; an error ends the run. It must not
+	// block.
 	Created func(payload proc.ID) error
 	// Ready is called after the create hooks: the payload can be started.
 	Ready func()
 	// Started is called when the program was executed; an error ends the run. Requests wait for it, the program does not.
 	Started func(at time.Time) error
+
+	// Warned is called when a part of the limit is in use, Breached when the limit is exceeded and the run goes on all the same. Neither may
+	// block. Nil: nobody.
+	Warned   func(Warning)
+	Breached func(Notice)
+
+	// Ended is called when nothing is left of the run but the reaper, which the kernel may still be taking apart. Nil: nothing is done
+	// in that time.
+	Ended func(*Verdict)
+
+	// Paused is called when everything was stopped by request, and when it goes on; Updated when limits were changed. An error is told to who
+	// asked for it. Nil: nobody.
+	Paused  func(bool) error
+	Updated func(Update) error
 
 	// Progress is called every ProgressEvery with what is known, in a goroutine of its own.
 	Progress      func(Snapshot)
@@ -83,6 +104,26 @@ type Snapshot struct {
 	Exact     bool  `json:"exact"`     // false: Current is an upper bound, since reading it exactly takes long
 	Peak      int64 `json:"peak"`      // bytes, the most that was measured
 	Processes int   `json:"processes"` // members alive
+
+	Swap       int64         `json:"swap"`              // bytes swapped out, when Exact
+	Unreadable int           `json:"unreadable"`        // members whose PSS cannot be read
+	Uncertain  int64         `json:"uncertain"`         // bytes: by how much Current may be too low for them
+	Meter      string        `json:"meter"`             // "events" or "poll"
+	Throttled  bool          `json:"throttled"`         // stopped at this moment, for being over the soft limit
+	Members    []proc.ID     `json:"members,omitempty"` // of OpList
+	User       time.Duration `json:"user,omitempty"`    // CPU time of all processes that are and were, of OpUsage
+	System     time.Duration `json:"system,omitempty"`
+	Frozen     bool          `json:"frozen"` // stopped for being over the limit
+}
+
+// Notice is a breach that does not end the run.
+type Notice struct {
+	ID     string
+	Action string   // of limit.Action: "kill-largest", "kill-newest", "freeze", "signal"
+	Signal string   // "SIGUSR1", with "signal"
+	Memory int64    // bytes
+	Victim Victim   // the process that was killed, with KillLargest and KillNewest
+	Top    []Victim // the largest processes
 }
 
 // Op is what a Request asks for.
@@ -94,13 +135,48 @@ const (
 	OpKill    Op = "kill"    // send Signal to the payload, or to every member
 	OpDestroy Op = "destroy" // kill everything
 	OpStats   Op = "stats"   // answer with a Snapshot
+	OpExec    Op = "exec"    // run one more process in the container
+	OpPause   Op = "pause"   // stop everything, until
+	OpResume  Op = "resume"  // it is continued
+	OpList    Op = "list"    // answer with the members
+	OpUsage   Op = "usage"   // answer with a Snapshot that has the CPU time, too
+	OpWatch   Op = "watch"   // tell what happens
+	OpUpdate  Op = "update"  // change limits
 )
+
+// Update is the limits of memory that a run is to have, in bytes; <= 0 is none.
+type Update struct {
+	Limit int64 `json:"limit"`
+	Swap  int64 `json:"swap"` // of memory and swap together
+	High  int64 `json:"high"` // soft
+}
+
+// Occurrence is something that happens in a run.
+type Occurrence struct {
+	Breach  *Notice  `json:"breach,omitempty"`  // the memory limit was exceeded
+	Warning *Warning `json:"warning,omitempty"` // a part of it is in use
+	Ended   *Verdict `json:"ended,omitempty"`   // nothing is left
+}
+
+// Exec is one more process that is to run in a container, under its limits. The run ends without it, and it with the run.
+type Exec struct {
+	Launch launch.Config
+	// Started is called once, when the program was executed, or with the reason why it was not: a *launch.ExecError or another error. Then Ended
+	// is not called. It may close Launch.Files.
+	Started func(id proc.ID, err error)
+	// Ended is called once, when the process has ended. known is false when nobody can tell how. Neither may block.
+	Ended func(status syscall.WaitStatus, known bool)
+}
 
 // Request asks a supervisor for something.
 type Request struct {
 	Op     Op             `json:"op"`
 	Signal syscall.Signal `json:"signal,omitempty"`
 	All    bool           `json:"all,omitempty"`
+	Exec   *Exec          `json:"-"` // OpExec
+	Update *Update        `json:"update,omitempty"`
+	// Watch is called with everything that happens after an OpWatch. It must not block.
+	Watch func(Occurrence) `json:"-"`
 	// Reply is called exactly once, from any goroutine.
 	Reply func(Snapshot, error) `json:"-"`
 }

@@ -1,10 +1,13 @@
 package supervise
 
 import (
+	"errors"
 	"syscall"
 	"time"
 
+	"mlrun/limit"
 	"mlrun/proc"
+	"mlrun/runtime/launch"
 )
 
 // VerdictVersion is the version of the verdict's form. Fields are added without a new version; one whose meaning changes
@@ -37,6 +40,7 @@ type Verdict struct {
 
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
+	Killed  []Victim   `json:"killed,omitempty"`
 	Escaped int        `json:"escaped"`
 	Left    int        `json:"left"`
 	Denied  []proc.ID  `json:"denied,omitempty"`
@@ -51,17 +55,54 @@ type Verdict struct {
 // Memory is what the meter saw.
 type Memory struct {
 	Limit            int64   `json:"limit"`                      // bytes; -1: none
+	SwapLimit        int64   `json:"swapLimit"`                  // bytes of memory and swap together; -1: none
+	OnBreach         string  `json:"onBreach,omitempty"`         // what exceeding the limit leads to
+	Soft             int64   `json:"soft"`                       // bytes: over it the group is slowed down; -1: none
 	Held             string  `json:"held"`                       // "sampled", or "none" without a limit
+	Meter            string  `json:"meter,omitempty"`            // "events" or "poll": how growth was noticed between samples
+	Overshoot        int64   `json:"overshoot,omitempty"`        // bytes: by how much the limit may be exceeded at the rate that package limit assumes
+	Bound            int64   `json:"-"`                          // bytes: the newest upper bound
 	Peak             int64   `json:"peak"`                       // bytes: the most that was measured
 	PeakSource       string  `json:"peakSource"`                 // "pss", or "maxrss" when no sample saw more than one process
 	PeakUpper        int64   `json:"peakUpper"`                  // bytes: the most that it can have been at any sample
-	AtBreach         int64   `json:"atBreach,omitempty"`         // bytes, measured with the group stopped
-	DetectionDelayUS int64   `json:"detectionDelayUs,omitempty"` // microseconds since the last sample under the limit
+	SwapPeak         int64   `json:"swapPeak,omitempty"`         // bytes: the most that was swapped out at an exact reading
+	Breaches         int     `json:"breaches,omitempty"`         // how often the limit was exceeded
+	AtBreach         int64   `json:"atBreach,omitempty"`         // bytes at the newest breach, measured with the group stopped
+	SwapAtBreach     int64   `json:"swapAtBreach,omitempty"`     // bytes swapped out at the newest breach
+	DetectionDelayUS int64   `json:"detectionDelayUs,omitempty"` // microseconds from the last sample under the limit to the newest breach
+	Throttled        int64   `json:"throttled,omitempty"`        // how often the group was stopped for being over its soft limit
+	ThrottledMS      int64   `json:"throttledMs,omitempty"`      // milliseconds in total
 	Samples          int64   `json:"samples"`
+	Looks            int64   `json:"looks,omitempty"` // looks at the memory of the machine that stood for samples
 	ExactReads       int64   `json:"exactReads"`
 	Unreadable       int     `json:"unreadable"`            // most processes at once whose PSS could not be read
+	Uncertain        int64   `json:"uncertain,omitempty"`   // bytes: the most by which an exact reading may have been too low for them
 	MissedSpike      int64   `json:"missedSpike,omitempty"` // bytes: a process was this large, over the limit, and no sample saw it
 	MonitorCPUMS     float64 `json:"monitorCpuMs"`          // CPU time that mlrun itself used, in milliseconds
+
+	Warnings []Warning `json:"warnings,omitempty"` // 80 and 95 percent of the limit
+}
+
+// limits fills in what was asked for.
+func (m *Memory) limits(p limit.Policy) {
+	none := func(n int64) int64 {
+		if n <= 0 {
+			return -1
+		}
+		return n
+	}
+	m.Limit, m.SwapLimit, m.Soft, m.Held = none(p.Limit), none(p.Swap), none(p.High), "none"
+	if p.Limit > 0 || p.Swap > 0 {
+		m.Held, m.Overshoot, m.OnBreach = "sampled", p.Bound, p.OnBreach.String()
+	}
+}
+
+// Warning tells that a part of the limit was in use.
+type Warning struct {
+	Percent int       `json:"percent"`
+	Memory  int64     `json:"memory"` // bytes
+	Swap    int64     `json:"swap"`   // bytes
+	At      time.Time `json:"at"`
 }
 
 // Victim is a process at the moment of the breach.
@@ -125,4 +166,16 @@ func (s state) exitCode(launch int) int {
 		return ExitSignal + int(s.status.Signal())
 	}
 	return ExitSignal + int(syscall.SIGKILL)
+}
+
+// LaunchCode is the exit code of a shell for a program that was not executed for the reason err, 0 when err is another error.
+func LaunchCode(err error) int {
+	var e *launch.ExecError
+	switch {
+	case !errors.As(err, &e):
+		return 0
+	case e.NotFound():
+		return ExitNotFound
+	}
+	return ExitNotExecutable
 }

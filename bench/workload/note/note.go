@@ -21,6 +21,7 @@ type Note struct {
 	Start atomic.Int64 // it began to touch memory
 	Last  atomic.Int64 // the last thing that it did
 	Bytes atomic.Int64 // touched by Last
+	Count atomic.Int64 // processes that have done so
 }
 
 const size = 4096

@@ -1,0 +1,236 @@
+package bundle
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"time"
+
+	"mlrun/signame"
+)
+
+// Annotations by which a bundle configures mlrun itself. Those that begin with
+// annotationPrefix and are not known here are refused.
+const (
+	annotationPrefix = "dev.mlrun."
+
+	// MemoryGraceAnnotation is the time between asking a program which is over
+	// its memory limit to end, and killing it, in the form of [ParseGrace].
+	MemoryGraceAnnotation = annotationPrefix + "memory.grace"
+
+	// MemoryOnBreachAnnotation is what happens to a program which is over its
+	// memory limit, in the form of [ParseBreach].
+	MemoryOnBreachAnnotation = annotationPrefix + "memory.on-breach"
+
+	// MemoryOvershootAnnotation is how far the program may get over its memory
+	// limit before that is noticed, in the form of [ParseOvershoot].
+	MemoryOvershootAnnotation = annotationPrefix + "memory.overshoot"
+
+	// MemoryMeterAnnotation is what wakes the meter, in the form of
+	// [ParseMeter].
+	MemoryMeterAnnotation = annotationPrefix + "memory.meter"
+)
+
+// Settings are what a bundle sets of mlrun itself. The zero value is that of a
+// bundle which sets nothing.
+type Settings struct {
+	MemoryGrace    time.Duration // from MemoryGraceAnnotation
+	MemoryGraceSet bool          // whether it is present
+
+	// OnBreach is from MemoryOnBreachAnnotation, or BreachFreeze if
+	// linux.resources.memory.disableOOMKiller is true.
+	OnBreach Breach
+
+	// Overshoot is from MemoryOvershootAnnotation in bytes, from MinOvershoot
+	// to MaxOvershoot; 0 if it is absent.
+	Overshoot int64
+
+	Meter Meter // from MemoryMeterAnnotation
+}
+
+// Breach is what happens to a program that is over its memory limit. The zero
+// value is the default: all of it is killed.
+type Breach struct {
+	Action BreachAction
+	Signal syscall.Signal // of BreachSignal, never SIGKILL or SIGSTOP; else 0
+}
+
+// BreachAction is the kind of a [Breach].
+type BreachAction uint8
+
+const (
+	BreachKill        BreachAction = iota // end all processes: SIGTERM, the grace period, SIGKILL
+	BreachKillLargest                     // end the process that holds the most memory
+	BreachKillNewest                      // end the process that was started last
+	BreachFreeze                          // stop all processes until somebody decides
+	BreachSignal                          // send Breach.Signal, and let them go on
+)
+
+// breachSignal is what comes before the name of the signal of BreachSignal.
+const breachSignal = "signal:"
+
+// breachActions are the words for those that need no signal.
+var breachActions = [...]string{
+	BreachKill:        "kill",
+	BreachKillLargest: "kill-largest",
+	BreachKillNewest:  "kill-newest",
+	BreachFreeze:      "freeze",
+}
+
+// String returns b as [ParseBreach] reads it: "kill", "signal:SIGUSR1".
+func (b Breach) String() string {
+	if b.Action == BreachSignal {
+		return breachSignal + signame.Name(b.Signal)
+	}
+	return breachActions[b.Action]
+}
+
+// ParseBreach reads what is to happen over the memory limit: kill,
+// kill-largest, kill-newest, freeze or signal:NAME, where NAME is a signal in
+// the form of [signame.Parse] (USR1, SIGUSR1, 10). The signals that a program
+// can not catch are refused, because kill and freeze do what they are for.
+func ParseBreach(s string) (Breach, error) {
+	b, want := parseBreach(s)
+	if want != "" {
+		return Breach{}, errors.New("on-breach " + quote(s) + ": want " + want)
+	}
+	return b, nil
+}
+
+// parseBreach is ParseBreach with what is wanted in place of an error.
+func parseBreach(s string) (b Breach, want string) {
+	for action, word := range breachActions {
+		if s == word {
+			return Breach{Action: BreachAction(action)}, ""
+		}
+	}
+	name, isSignal := strings.CutPrefix(s, breachSignal)
+	if !isSignal {
+		return b, wantBreach
+	}
+	sig, err := signame.Parse(name)
+	switch {
+	case err != nil:
+		return b, wantBreach
+	case sig == syscall.SIGKILL:
+		return b, "kill: SIGKILL can not be caught, and kill leaves nothing behind"
+	case sig == syscall.SIGSTOP:
+		return b, "freeze: SIGSTOP can not be caught, and freeze stops every process"
+	}
+	return Breach{Action: BreachSignal, Signal: sig}, ""
+}
+
+// Meter is what wakes the meter.
+type Meter uint8
+
+const (
+	MeterAuto   Meter = iota // MeterEvents where the host allows it, else MeterPoll
+	MeterEvents              // events of the kernel beside the deadlines; refused where the host does not allow it
+	MeterPoll                // deadlines alone
+)
+
+// meters are the words for them.
+var meters = [...]string{MeterAuto: "auto", MeterEvents: "events", MeterPoll: "poll"}
+
+// String returns m as [ParseMeter] reads it.
+func (m Meter) String() string { return meters[m] }
+
+// ParseMeter reads what is to wake the meter: auto, events or poll.
+func ParseMeter(s string) (Meter, error) {
+	for m, word := range meters {
+		if s == word {
+			return Meter(m), nil
+		}
+	}
+	return 0, errors.New("meter " + quote(s) + ": want " + wantMeter)
+}
+
+// What an overshoot can be, in bytes. Less than the least could not be kept:
+// the kernel's own counters of resident pages lag by 32 pages and more for each
+// CPU (percpu_counter, since Linux 6.2).
+const (
+	MinOvershoot = 1 << 20
+	MaxOvershoot = 1 << 40
+)
+
+// ParseOvershoot reads how far a memory limit may be exceeded, in the form of
+// [ParseSize], from [MinOvershoot] to [MaxOvershoot].
+func ParseOvershoot(s string) (int64, error) {
+	n, err := ParseSize(s)
+	if err != nil || n < MinOvershoot || n > MaxOvershoot {
+		return 0, errors.New("overshoot " + quote(s) + ": want " + wantOvershoot)
+	}
+	return n, nil
+}
+
+const (
+	wantBreach = "kill, kill-largest, kill-newest, freeze, or signal:NAME with a name such as USR1 or a number from 1 to 64"
+	wantMeter  = "auto, events or poll"
+
+	wantOvershoot = "a number of bytes, or one with a suffix such as 16M, from 1M to 1024G"
+)
+
+// annotation is one that mlrun knows. take sets what it is for and returns "",
+// or else what is wanted.
+type annotation struct {
+	name string
+	take func(s *Settings, value string) (want string)
+}
+
+var annotations = [...]annotation{
+	{MemoryGraceAnnotation, func(s *Settings, value string) string {
+		grace, err := ParseGrace(value)
+		s.MemoryGrace, s.MemoryGraceSet = grace, true
+		return wantIf(err, wantGrace)
+	}},
+	{MemoryOnBreachAnnotation, func(s *Settings, value string) (want string) {
+		s.OnBreach, want = parseBreach(value)
+		return want
+	}},
+	{MemoryOvershootAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.Overshoot, err = ParseOvershoot(value)
+		return wantIf(err, wantOvershoot)
+	}},
+	{MemoryMeterAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.Meter, err = ParseMeter(value)
+		return wantIf(err, wantMeter)
+	}},
+}
+
+// wantIf returns what is wanted if there was an error.
+func wantIf(err error, want string) string {
+	if err == nil {
+		return ""
+	}
+	return want
+}
+
+// annotations checks annotations, and takes the settings from those of mlrun.
+func (c *checker) annotations() {
+	for _, e := range c.entries(c.member(0, "annotations")) {
+		switch {
+		case e.name == "":
+			c.wrong(e.value, "")
+		case strings.HasPrefix(e.name, annotationPrefix):
+			c.setting(e)
+		}
+	}
+}
+
+// setting takes one annotation of mlrun.
+func (c *checker) setting(e entry) {
+	names := make([]string, len(annotations))
+	for i := range annotations {
+		a := &annotations[i]
+		if a.name == e.name {
+			if want := a.take(&c.bundle.Settings, c.bundle.Spec.Annotations[e.name]); want != "" {
+				c.wrongHere(e.value, "a string: "+want)
+			}
+			return
+		}
+		names[i] = a.name
+	}
+	c.refuse(e.value, "of "+annotationPrefix+"* mlrun knows only "+strings.Join(names, ", "))
+}

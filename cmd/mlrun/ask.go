@@ -1,0 +1,375 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"mlrun/bundle"
+	"mlrun/runtime"
+)
+
+func (a *app) pauseCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pause ID",
+		Short: "stop every process of a container",
+		Long: `pause stops every process of a running container (SIGSTOP), also those that are forked meanwhile. mlrun kill ID KILL and mlrun
+delete --force end it all the same; other signals are seen by its processes when mlrun resume continues them.
+
+EXIT STATUS
+  0 when all have stopped, 2 for a wrong command line, else 1`,
+		Args: exactArgs(1, "the id"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.with(func(rt *runtime.Runtime) error { return rt.Pause(args[0]) })
+		},
+	}
+}
+
+func (a *app) resumeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume ID",
+		Short: "continue a container that mlrun pause has stopped",
+		Long:  "resume continues every process of a paused container.\n\nEXIT STATUS\n  0 when it goes on, 2 for a wrong command line, else 1",
+		Args:  exactArgs(1, "the id"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.with(func(rt *runtime.Runtime) error { return rt.Resume(args[0]) })
+		},
+	}
+}
+
+func (a *app) psCmd() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "ps [flags] ID [PS OPTION ...]",
+		Short: "list the processes of a container",
+		Long: `ps prints what ps(1) says of the processes of a container, by default with the option -ef, or their ids as a JSON array.
+
+EXIT STATUS
+  0, 2 for a wrong command line, 1 when the container is not running or ps(1) does not work`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("ps: no id: want mlrun ps ID")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := oneOf("format", format, "table", "json"); err != nil {
+				return err
+			}
+			return a.with(func(rt *runtime.Runtime) error {
+				ids, err := rt.Processes(args[0])
+				if err != nil {
+					return err
+				}
+				pids := []int{}
+				for _, id := range ids {
+					pids = append(pids, id.PID)
+				}
+				slices.Sort(pids)
+				if format == "json" {
+					return json.NewEncoder(os.Stdout).Encode(pids)
+				}
+				return psTable(pids, args[1:])
+			})
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().StringVarP(&format, "format", "f", "table", "table or json")
+	return cmd
+}
+
+// psTable prints the lines of ps(1) for pids, and its heading.
+func psTable(pids []int, options []string) error {
+	if len(options) == 0 {
+		options = []string{"-ef"}
+	}
+	var errs bytes.Buffer
+	c := exec.Command("ps", options...)
+	c.Stderr = &errs
+	out, err := c.Output()
+	if err != nil {
+		if text, _, _ := strings.Cut(strings.TrimSpace(errs.String()), "\n"); text != "" {
+			err = errors.New(text)
+		}
+		return fmt.Errorf("ps %s: %w", strings.Join(options, " "), err)
+	}
+	lines := strings.SplitAfter(string(out), "\n")
+	column := slices.Index(strings.Fields(lines[0]), "PID")
+	if column < 0 {
+		return fmt.Errorf("ps %s: no column PID in what it prints; want options with one", strings.Join(options, " "))
+	}
+	fmt.Print(lines[0])
+	for _, line := range lines[1:] {
+		f := strings.Fields(line)
+		if len(f) <= column {
+			continue
+		}
+		if pid, err := strconv.Atoi(f[column]); err == nil && slices.Contains(pids, pid) {
+			fmt.Print(line)
+		}
+	}
+	return nil
+}
+
+// event is a line of events, as other OCI runtimes print it.
+type event struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Data any    `json:"data,omitempty"`
+}
+
+// stats is the data of a "stats" event: the part of runc's that mlrun knows, with the names that it has there.
+type stats struct {
+	CPU    statsCPU    `json:"cpu"`
+	Memory statsMemory `json:"memory"`
+	Pids   statsPids   `json:"pids"`
+	MLRun  *mlrunStats `json:"mlrun"`
+}
+
+type statsCPU struct {
+	Usage struct {
+		Total  uint64 `json:"total"` // nanoseconds
+		Kernel uint64 `json:"kernel"`
+		User   uint64 `json:"user"`
+	} `json:"usage"`
+	Throttling struct{} `json:"throttling"`
+}
+
+type statsMemory struct {
+	Usage statsEntry `json:"usage"`
+	Swap  statsEntry `json:"swap"`
+}
+
+type statsEntry struct {
+	Limit   uint64 `json:"limit"`
+	Usage   uint64 `json:"usage"`
+	Max     uint64 `json:"max"`
+	Failcnt uint64 `json:"failcnt"`
+}
+
+type statsPids struct {
+	Current uint64 `json:"current"`
+	Limit   uint64 `json:"limit"`
+}
+
+// mlrunStats is what mlrun adds.
+type mlrunStats struct {
+	Exact     bool   `json:"exact"` // false: memory.usage.usage is an upper bound
+	Meter     string `json:"meter"`
+	Throttled bool   `json:"throttled"`
+	Frozen    bool   `json:"frozen"`
+}
+
+func newStats(u *runtime.Usage) *stats {
+	s := &stats{MLRun: &mlrunStats{Exact: u.Exact, Meter: u.Meter, Throttled: u.Throttled, Frozen: u.Frozen}}
+	s.CPU.Usage.User, s.CPU.Usage.Kernel = uint64(u.User), uint64(u.System)
+	s.CPU.Usage.Total = s.CPU.Usage.User + s.CPU.Usage.Kernel
+	s.Memory.Usage = statsEntry{Limit: 1<<64 - 1, Usage: uint64(u.Current), Max: uint64(u.Peak)}
+	if u.MemoryLimit > 0 {
+		s.Memory.Usage.Limit = uint64(u.MemoryLimit)
+	}
+	s.Memory.Swap = statsEntry{Limit: 1<<64 - 1, Usage: uint64(u.Swap)}
+	s.Pids.Current = uint64(u.Processes)
+	return s
+}
+
+func (a *app) eventsCmd() *cobra.Command {
+	var (
+		once  bool
+		every string
+	)
+	cmd := &cobra.Command{
+		Use:   "events [flags] ID",
+		Short: "print what happens in a container, and what it uses",
+		Long: `events prints a JSON object a line until the container has ended: "stats" at each interval, "oom" when the memory limit was exceeded, and
+of mlrun's own "mlrun.warning" (80 or 95 percent of the limit) and "mlrun.ended", with the verdict. With --stats it prints the stats once.
+
+EXIT STATUS
+  0, 2 for a wrong command line, 1 when the container is not running`,
+		Args: exactArgs(1, "the id"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			interval, err := time.ParseDuration(every)
+			if err != nil || interval < 10*time.Millisecond {
+				return usagef("--interval %q: want 10ms or more, such as 5s", every)
+			}
+			return a.with(func(rt *runtime.Runtime) error {
+				if once {
+					return printStats(rt, args[0])
+				}
+				return follow(rt, args[0], interval)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&once, "stats", false, "print the stats once")
+	cmd.Flags().StringVar(&every, "interval", "5s", "`TIME` between stats")
+	return cmd
+}
+
+func printStats(rt *runtime.Runtime, id string) error {
+	u, err := rt.Usage(id)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(event{Type: "stats", ID: id, Data: newStats(u)})
+}
+
+// follow prints events until the end.
+func follow(rt *runtime.Runtime, id string, interval time.Duration) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	happened, ended := make(chan runtime.Occurrence), make(chan error, 1)
+	go func() {
+		ended <- rt.Watch(ctx, id, func(o runtime.Occurrence) error {
+			select {
+			case happened <- o:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	}()
+	enc := json.NewEncoder(os.Stdout)
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		var err error
+		select {
+		case <-t.C:
+			if err = printStats(rt, id); errors.Is(err, runtime.ErrNotRunning) || errors.Is(err, runtime.ErrNotExist) {
+				err = nil // its end follows
+			}
+		case o := <-happened:
+			switch {
+			case o.Breach != nil:
+				err = enc.Encode(event{Type: "oom", ID: id, Data: o.Breach})
+			case o.Warning != nil:
+				err = enc.Encode(event{Type: "mlrun.warning", ID: id, Data: o.Warning})
+			case o.Ended != nil:
+				err = enc.Encode(event{Type: "mlrun.ended", ID: id, Data: o.Ended})
+			}
+		case err := <-ended:
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (a *app) updateCmd() *cobra.Command {
+	var file, memory, reservation, swap, pids string
+	cmd := &cobra.Command{
+		Use:   "update [flags] ID",
+		Short: "change the memory limits of a container",
+		Long: `update changes limits while a container runs. A limit that it is over already is a breach, with all that follows, unless
+memory.checkBeforeUpdate of the resources asks to refuse it.
+
+  mlrun update --memory 2G ID
+  echo '{"memory":{"limit":2147483648}}' | mlrun update --resources - ID
+
+EXIT STATUS
+  0 when the limits are changed, 2 for a wrong command line, else 1 and nothing is`,
+		Args: exactArgs(1, "the id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f := cmd.Flags()
+			if err := notEmpty(f, "resources", "memory", "memory-reservation", "memory-swap", "pids-limit"); err != nil {
+				return err
+			}
+			var o runtime.UpdateOptions
+			if file != "" {
+				if err := resources(file, &o); err != nil {
+					return err
+				}
+			}
+			for _, v := range []struct {
+				name, text string
+				to         **int64
+			}{{"memory", memory, &o.Memory}, {"memory-reservation", reservation, &o.Reservation}, {"memory-swap", swap, &o.Swap}} {
+				if v.text == "" {
+					continue
+				}
+				n, err := amount(v.name, v.text)
+				if err != nil {
+					return err
+				}
+				*v.to = &n
+			}
+			if n, err := strconv.Atoi(pids); pids != "" && (err != nil || n > 0) {
+				return usagef("--pids-limit %s: mlrun holds no limit of processes; process.rlimits has RLIMIT_NPROC", pids)
+			}
+			if o == (runtime.UpdateOptions{Check: o.Check}) && pids == "" {
+				return usagef("update: nothing to change: want --memory, --memory-reservation, --memory-swap or --resources")
+			}
+			return a.with(func(rt *runtime.Runtime) error { return rt.Update(args[0], o) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "resources", "r", "", "read linux.resources of the runtime-spec from `FILE`, - is standard input")
+	f.StringVar(&memory, "memory", "", "memory limit (`SIZE`), -1 for none")
+	f.StringVar(&reservation, "memory-reservation", "", "soft limit of memory (`SIZE`), -1 for none")
+	f.StringVar(&swap, "memory-swap", "", "limit of memory and swap together (`SIZE`), -1 for none")
+	f.StringVar(&pids, "pids-limit", "", "not held: only -1 and 0, for none, are accepted (`N`)")
+	return cmd
+}
+
+// amount is a size, or -1.
+func amount(name, text string) (int64, error) {
+	if text == "-1" {
+		return -1, nil
+	}
+	n, err := bundle.ParseSize(text)
+	if err != nil {
+		return 0, usagef("--%s: %v", name, err)
+	}
+	return n, nil
+}
+
+// resources reads the limits from a file, and refuses those that mlrun cannot change.
+func resources(file string, o *runtime.UpdateOptions) error {
+	var b []byte
+	var err error
+	if file == "-" {
+		b, err = io.ReadAll(os.Stdin)
+	} else {
+		b, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return err
+	}
+	var r specs.LinuxResources
+	if err := json.Unmarshal(b, &r); err != nil {
+		return fmt.Errorf("%s: %w; want linux.resources of the runtime-spec", file, err)
+	}
+	if m := r.Memory; m != nil {
+		o.Memory, o.Reservation, o.Swap = m.Limit, m.Reservation, m.Swap
+		o.Check = m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate
+		if m.Swappiness != nil {
+			return fmt.Errorf("%s: memory.swappiness: mlrun uses no cgroups", file)
+		}
+	}
+	for name, set := range map[string]bool{
+		"cpu": r.CPU != nil, "pids": r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit > 0, "blockIO": r.BlockIO != nil,
+		"hugepageLimits": len(r.HugepageLimits) > 0, "network": r.Network != nil, "rdma": len(r.Rdma) > 0, "unified": len(r.Unified) > 0,
+	} {
+		if set {
+			return fmt.Errorf("%s: %s: mlrun uses no cgroups; it changes limits of memory", file, name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"mlrun/bundle"
+	"mlrun/proc"
+	"mlrun/runtime/launch"
+	"mlrun/runtime/store"
+	"mlrun/runtime/supervise"
+)
+
+// process turns the process that a client wants to execute into what is launched.
+func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
+	b, err := bundle.Parse(m.Config, s.rec.Bundle, s.dir.Path(configFile), bundle.Options{IgnoreUnsupported: true})
+	if err != nil {
+		return launch.Config{}, err
+	}
+	c := (&CreateOptions{Bundle: b}).launchConfig()
+	c.Files, c.Session = files, m.Terminal
+	if len(files) < 3 {
+		return c, fmt.Errorf("request: exec with %d descriptors, want 3 or more", len(files))
+	}
+	return c, nil
+}
+
+// Process returns the process object of a container, as it was configured, as the start of one for Exec.
+func (r *Runtime) Process(id string) (map[string]any, error) {
+	d, rec, err := r.find(id)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(d.Path(configFile))
+	if err != nil {
+		if status, _ := rec.status(); status == specs.StateStopped {
+			err = ErrNotRunning
+		}
+		return nil, fmt.Errorf("%s: %w", id, err)
+	}
+	var config struct {
+		Process map[string]any `json:"process"`
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Path(configFile), err)
+	}
+	return config.Process, nil
+}
+
+// Exec runs one more process in a container that is created or running: under its limits, as a member of it that ends with it. It returns when
+// the program is executed. An error is a *LaunchError when it was not. ctx ends the wait for that, not the process.
+func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, error) {
+	d, rec, err := r.find(id)
+	if err != nil {
+		return nil, err
+	}
+	switch status, _ := rec.status(); status {
+	case specs.StateCreated, specs.StateRunning:
+	case StatePaused:
+		return nil, fmt.Errorf("%s: cannot exec in a paused container; mlrun resume lets it go on", id)
+	default:
+		return nil, fmt.Errorf("%s: %w: it is %s", id, ErrNotRunning, status)
+	}
+	config, err := o.config(d, rec)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := reach(rec, func() (*net.UnixConn, error) { return dial(d) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", id, gone(err))
+	}
+	e := &Exec{conn: conn, answers: json.NewDecoder(conn)}
+	var files []int
+	for _, f := range o.Files {
+		files = append(files, int(f.Fd()))
+	}
+	err = send(conn, &message{Request: supervise.Request{Op: supervise.OpExec}, Exec: &execMessage{Config: config, Terminal: o.Terminal}}, files)
+	var a answer
+	if err == nil {
+		a, err = e.next(ctx)
+	}
+	switch {
+	case err != nil:
+		err = gone(err)
+	case a.ExitCode != 0:
+		err = &LaunchError{Message: a.Error, ExitCode: a.ExitCode}
+	case a.Error != "":
+		err = known(a.Error)
+	case a.Process == nil:
+		err = errNoSupervisor
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", id, err)
+	}
+	e.ID = *a.Process
+	return e, nil
+}
+
+// gone is what it means that there is no supervisor: its reaper is ending what is left.
+func gone(err error) error {
+	if errors.Is(err, errNoSupervisor) {
+		return ErrNotRunning
+	}
+	return err
+}
+
+// config is the configuration of the container with the process in place of its own, checked.
+func (o *ExecOptions) config(d *store.Dir, rec *record) ([]byte, error) {
+	if len(o.Files) < 3 {
+		return nil, fmt.Errorf("exec: %d files, want standard input, output and error at least", len(o.Files))
+	}
+	raw, err := os.ReadFile(d.Path(configFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rec.ID, err)
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Path(configFile), err)
+	}
+	all["process"] = o.Process
+	delete(all, "hooks")
+	if raw, err = json.Marshal(all); err != nil {
+		return nil, fmt.Errorf("exec: process: %w", err)
+	}
+	b, err := bundle.Parse(raw, rec.Bundle, o.File, bundle.Options{IgnoreUnsupported: o.IgnoreUnsupported})
+	if err != nil {
+		return nil, err
+	}
+	if err := Check(b); err != nil {
+		var e *bundle.Error
+		if errors.As(err, &e) {
+			e.File = o.File
+		}
+		return nil, err
+	}
+	return raw, nil
+}
+
+// next reads the next answer.
+func (e *Exec) next(ctx context.Context) (a answer, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = e.conn.SetReadDeadline(time.Unix(1, 0)) })
+	err = e.answers.Decode(&a)
+	if !stop() {
+		return a, ctx.Err()
+	}
+	if err != nil {
+		err = errNoSupervisor
+	}
+	return a, err
+}
+
+// Wait waits for the end of the process. known is false when nobody can tell how it ended. The error is ErrNotRunning when the supervisor of the
+// container was killed meanwhile, and all processes with it.
+func (e *Exec) Wait(ctx context.Context) (status syscall.WaitStatus, known bool, err error) {
+	a, err := e.next(ctx)
+	if err != nil {
+		return 0, false, gone(err)
+	}
+	if a.Ended == nil {
+		return 0, false, ErrNotRunning
+	}
+	return a.Ended.Status, a.Ended.Known, nil
+}
+
+// Signal sends a signal to the process, if it has not ended.
+func (e *Exec) Signal(sig syscall.Signal) error {
+	h, err := proc.OpenID(proc.Root, e.ID)
+	if err == nil {
+		defer h.Close()
+		err = h.Signal(sig)
+	}
+	if errors.Is(err, proc.ErrGone) {
+		return ErrNotRunning
+	}
+	return err
+}
+
+// Close gives the connection to the supervisor back. The process goes on.
+func (e *Exec) Close() error { return e.conn.Close() }

@@ -1,0 +1,70 @@
+package runtime
+
+import (
+	goruntime "runtime"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+
+	"mlrun/limit"
+	"mlrun/meter"
+)
+
+// Features is what this mlrun can do on this machine: the document of the runtime-spec (features.md), and mlrun's own part.
+type Features struct {
+	features.Features
+	MLRun FeaturesMLRun `json:"mlrun"`
+}
+
+// FeaturesMLRun says how limits are held.
+type FeaturesMLRun struct {
+	Memory MemoryFeatures `json:"memory"`
+}
+
+// MemoryFeatures says how closely a memory limit is watched here. Package limit has the formula.
+type MemoryFeatures struct {
+	Held          string   `json:"held"`               // "sampled"
+	Meter         string   `json:"meter"`              // what "auto" is here: "events" or "poll"
+	NoEvents      string   `json:"noEvents,omitempty"` // why there are no events
+	OnBreach      []string `json:"onBreach"`           // what dev.mlrun.memory.on-breach can be
+	CPUs          int      `json:"cpus"`               // of this machine
+	Rate          int64    `json:"rateBytesPerSecond"` // growth that is assumed of a group here
+	Overshoot     int64    `json:"overshootBytes"`     // by how much the limit may be exceeded at that rate
+	OvershootMin  int64    `json:"overshootMinBytes"`  // the least that dev.mlrun.memory.overshoot can be here
+	ReactionUS    int64    `json:"reactionUs"`         // microseconds that a sample and a stop are taken to last
+	IntervalMinUS int64    `json:"intervalMinUs"`      // shortest time between samples, in microseconds
+	IntervalMaxUS int64    `json:"intervalMaxUs"`      // longest
+	Interval      string   `json:"interval"`           // the formula
+}
+
+// GetFeatures finds out what can be done here.
+func GetFeatures() *Features {
+	no := false
+	f := &Features{Features: features.Features{
+		OCIVersionMin: "1.0.0", OCIVersionMax: specs.Version,
+		Hooks:        []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
+		MountOptions: []string{},
+		Linux: &features.Linux{
+			Namespaces: []string{}, Capabilities: []string{},
+			Cgroup:   &features.Cgroup{V1: &no, V2: &no, Systemd: &no, SystemdUser: &no},
+			Seccomp:  &features.Seccomp{Enabled: &no},
+			Apparmor: &features.Apparmor{Enabled: &no},
+			Selinux:  &features.Selinux{Enabled: &no},
+		},
+	}}
+	cpus := goruntime.NumCPU()
+	p, least := limit.New(limit.Config{Limit: 1 << 40, CPUs: cpus}), limit.New(limit.Config{Limit: 1 << 40, Overshoot: 1, CPUs: cpus})
+	m := &f.MLRun.Memory
+	*m = MemoryFeatures{
+		Held: "sampled", Meter: string(meter.Events), CPUs: cpus, Rate: p.Rate, Overshoot: p.Bound, OvershootMin: least.Bound,
+		ReactionUS: limit.Reaction.Microseconds(), IntervalMinUS: p.Min.Microseconds(), IntervalMaxUS: p.Max.Microseconds(),
+		Interval: "clamp((limit - bound + overshoot) / rate - reaction, intervalMin, intervalMax)",
+	}
+	for a := limit.Kill; a <= limit.Signal; a++ {
+		m.OnBreach = append(m.OnBreach, a.String())
+	}
+	if err := meter.ProbeEvents(); err != nil {
+		m.Meter, m.NoEvents = string(meter.Poll), err.Error()
+	}
+	return f
+}
