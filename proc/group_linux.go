@@ -33,6 +33,7 @@ type Group struct {
 	payload  *Handle     // the leader, until the group is closed
 	lead     sync.Mutex  // held while the process group is signalled or given up; never waits for mu
 	released atomic.Bool // the leader may be reaped: its process group id is not ours any more
+	foreign  atomic.Bool // and at any time, by somebody else
 	size     atomic.Int64
 	version  atomic.Uint64
 
@@ -95,11 +96,14 @@ func (g *Group) KillGroup() { g.giveUp(unix.SIGKILL) }
 func (g *Group) giveUp(sig unix.Signal) {
 	g.lead.Lock()
 	defer g.lead.Unlock()
-	if sig != 0 && !g.released.Load() {
+	if sig != 0 && !g.released.Load() && g.there() {
 		_ = unix.Kill(-g.leader.PID, sig)
 	}
 	g.released.Store(true)
 }
+
+// there tells whether the pid of the leader, and so the number of its process group, is still its own.
+func (g *Group) there() bool { return !g.foreign.Load() || g.payload.Signal(0) != ErrGone }
 
 // Join takes in the process leader, which is the leader of a process group, and all other descendants of reaper.
 func (g *Group) Join(reaper, leader int) (ID, error) {
@@ -129,6 +133,52 @@ func (g *Group) Leave(leader ID) {
 	delete(g.joined, leader.PID)
 	if m := g.members[leader.PID]; m != nil && m.ID == leader {
 		g.drop(leader.PID)
+	}
+}
+
+// Foreign tells that somebody else waits for the leader: its process group is signalled only while the leader is seen to be there.
+func (g *Group) Foreign() { g.foreign.Store(true) }
+
+// Lost tells that the leader, or a process that joined, has ended and may have been waited for by somebody else: its process group is
+// nobody's already.
+func (g *Group) Lost(leader ID) {
+	if leader == g.leader {
+		g.giveUp(0)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.joined, leader.PID)
+	g.lookAgain()
+	if m := g.members[leader.PID]; m != nil && m.ID == leader {
+		g.drop(leader.PID)
+	}
+}
+
+// Seek takes in what carries the marker of supervisor's run and is no member, and tells how many there were: those that no ancestry leads to
+// any more. It reads the environments of all processes.
+func (g *Group) Seek(supervisor ID) int {
+	ids, _ := g.fs.Marked(supervisor)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for _, id := range ids {
+		if g.members[id.PID] != nil || g.reapers[id.PID] {
+			continue
+		}
+		if s, err := g.fs.Stat(id.PID); err == nil && s.ID() == id && !s.Ended() && g.add(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// Kill stops all members, to learn of those that they fork, and sends SIGKILL to each.
+func (g *Group) Kill(limit time.Duration) {
+	g.Freeze(limit, nil)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		_ = m.handle.Signal(unix.SIGKILL)
 	}
 }
 
@@ -386,7 +436,7 @@ func (g *Group) SignalLeader(sig unix.Signal) error {
 func (g *Group) SignalGroup(sig unix.Signal) error {
 	g.lead.Lock()
 	defer g.lead.Unlock()
-	if g.released.Load() {
+	if g.released.Load() || !g.there() {
 		return ErrGone
 	}
 	err := unix.Kill(-g.leader.PID, sig)

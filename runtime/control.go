@@ -41,6 +41,7 @@ type message struct {
 type execMessage struct {
 	Config   json.RawMessage `json:"config"` // of the container, with this process in place of its own
 	Terminal bool            `json:"terminal,omitempty"`
+	PID      int             `json:"pid,omitempty"` // in place of Config: a child of the client's that waits at its gate
 }
 
 // answer is what a supervisor replies, as JSON. To OpExec there are two: when the program was executed, and when it has ended.
@@ -145,7 +146,7 @@ func (c *control) serve(conn *net.UnixConn) {
 		c.watch(conn, req.Request)
 		return
 	case req.Op == supervise.OpExec:
-		if !c.exec(&req, files, replies) {
+		if !c.exec(&req, peer(conn), files, replies) {
 			return
 		}
 	default:
@@ -187,11 +188,12 @@ func (c *control) ask(r supervise.Request) bool {
 }
 
 // exec asks for one more process; false: the run is over.
-func (c *control) exec(req *message, files []int, replies chan answer) bool {
+func (c *control) exec(req *message, client int, files []int, replies chan answer) bool {
 	config, err := launch.Config{}, error(nil)
-	if req.Exec == nil {
+	switch {
+	case req.Exec == nil:
 		err = errors.New("request: exec without a process")
-	} else {
+	case req.Exec.PID == 0:
 		config, err = c.process(req.Exec, files)
 	}
 	if err != nil {
@@ -200,7 +202,7 @@ func (c *control) exec(req *message, files []int, replies chan answer) bool {
 	}
 	r := req.Request
 	r.Exec = &supervise.Exec{
-		Launch: config,
+		Launch: config, PID: req.Exec.PID, Parent: client,
 		Started: func(id proc.ID, err error) {
 			if err != nil {
 				replies <- refused(answer{}, err)

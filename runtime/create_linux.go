@@ -35,7 +35,8 @@ type LaunchError struct {
 func (e *LaunchError) Error() string { return e.Message }
 
 // Create makes a container whose payload waits for Start, and returns when its create hooks have run. The payload inherits the
-// descriptors 0 to 2 of the calling process.
+// descriptors 0 to 2 of the calling process. With PIDFile it is a child of the calling process, and becomes one of the nearest subreaper above
+// when that exits, which is to wait for it: see package launch, "Observed processes".
 func (r *Runtime) Create(o CreateOptions) error {
 	if err := r.prepare(&o); err != nil {
 		return err
@@ -54,6 +55,7 @@ func (r *Runtime) Create(o CreateOptions) error {
 		return err
 	}
 	rec := o.record()
+	rec.CallerReaps = o.PIDFile != ""
 	if err = dir.WriteFile(configFile, o.Bundle.Raw); err == nil {
 		err = dir.Write(rec)
 	}

@@ -25,7 +25,7 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 	if err != nil {
 		return launch.Config{}, err
 	}
-	c := (&CreateOptions{Bundle: b}).launchConfig()
+	c := (&CreateOptions{Bundle: b}).launchConfig(proc.Self())
 	c.Files, c.Session = files, m.Terminal
 	if len(files) < 3 {
 		return c, fmt.Errorf("request: exec with %d descriptors, want 3 or more", len(files))
@@ -69,7 +69,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, er
 	default:
 		return nil, fmt.Errorf("%s: %w: it is %s", id, ErrNotRunning, status)
 	}
-	config, err := o.config(d, rec)
+	config, b, err := o.config(d, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -78,31 +78,62 @@ func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, er
 		return nil, fmt.Errorf("%s: %w", id, gone(err))
 	}
 	e := &Exec{conn: conn, answers: json.NewDecoder(conn)}
-	var files []int
+	if o.CallerReaps {
+		err = e.fork(ctx, &o, b, rec)
+	} else {
+		m := &execMessage{Config: config, Terminal: o.Terminal}
+		err = e.ask(ctx, m, o.files())
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: %w", id, err)
+	}
+	return e, nil
+}
+
+func (o *ExecOptions) files() (files []int) {
 	for _, f := range o.Files {
 		files = append(files, int(f.Fd()))
 	}
-	err = send(conn, &message{Request: supervise.Request{Op: supervise.OpExec}, Exec: &execMessage{Config: config, Terminal: o.Terminal}}, files)
+	return files
+}
+
+// ask sends the process to the supervisor, and waits until it is started.
+func (e *Exec) ask(ctx context.Context, m *execMessage, files []int) error {
+	err := send(e.conn, &message{Request: supervise.Request{Op: supervise.OpExec}, Exec: m}, files)
 	var a answer
 	if err == nil {
 		a, err = e.next(ctx)
 	}
 	switch {
 	case err != nil:
-		err = gone(err)
+		return gone(err)
 	case a.ExitCode != 0:
-		err = &LaunchError{Message: a.Error, ExitCode: a.ExitCode}
+		return &LaunchError{Message: a.Error, ExitCode: a.ExitCode}
 	case a.Error != "":
-		err = known(a.Error)
+		return known(a.Error)
 	case a.Process == nil:
-		err = errNoSupervisor
-	}
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("%s: %w", id, err)
+		return errNoSupervisor
 	}
 	e.ID = *a.Process
-	return e, nil
+	return nil
+}
+
+// fork makes the process as a child of this one, and lets it go on when the supervisor has taken it in.
+func (e *Exec) fork(ctx context.Context, o *ExecOptions, b *bundle.Bundle, rec *record) error {
+	c := (&CreateOptions{Bundle: b}).launchConfig(rec.Supervisor)
+	c.Files, c.Session, c.Terminal = o.files(), o.Terminal, -1
+	p, err := launch.Fork(&c)
+	if err == nil {
+		defer p.Release()
+		if err = e.ask(ctx, &execMessage{PID: p.PID}, nil); err == nil {
+			err = p.Exec()
+		}
+	}
+	if code := supervise.LaunchCode(err); code != 0 {
+		return &LaunchError{Message: err.Error(), ExitCode: code}
+	}
+	return err
 }
 
 // gone is what it means that there is no supervisor: its reaper is ending what is left.
@@ -114,35 +145,35 @@ func gone(err error) error {
 }
 
 // config is the configuration of the container with the process in place of its own, checked.
-func (o *ExecOptions) config(d *store.Dir, rec *record) ([]byte, error) {
+func (o *ExecOptions) config(d *store.Dir, rec *record) ([]byte, *bundle.Bundle, error) {
 	if len(o.Files) < 3 {
-		return nil, fmt.Errorf("exec: %d files, want standard input, output and error at least", len(o.Files))
+		return nil, nil, fmt.Errorf("exec: %d files, want standard input, output and error at least", len(o.Files))
 	}
 	raw, err := os.ReadFile(d.Path(configFile))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", rec.ID, err)
+		return nil, nil, fmt.Errorf("%s: %w", rec.ID, err)
 	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.Path(configFile), err)
+		return nil, nil, fmt.Errorf("%s: %w", d.Path(configFile), err)
 	}
 	all["process"] = o.Process
 	delete(all, "hooks")
 	if raw, err = json.Marshal(all); err != nil {
-		return nil, fmt.Errorf("exec: process: %w", err)
+		return nil, nil, fmt.Errorf("exec: process: %w", err)
 	}
 	b, err := bundle.Parse(raw, rec.Bundle, o.File, bundle.Options{IgnoreUnsupported: o.IgnoreUnsupported})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := Check(b); err != nil {
 		var e *bundle.Error
 		if errors.As(err, &e) {
 			e.File = o.File
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	return raw, nil
+	return raw, b, nil
 }
 
 // next reads the next answer.

@@ -101,10 +101,10 @@ func has(capability uint) bool {
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
-// launchConfig is what is applied between fork and exec. The calling process is the supervisor.
-func (o *CreateOptions) launchConfig() launch.Config {
+// launchConfig is what is applied between fork and exec.
+func (o *CreateOptions) launchConfig(supervisor proc.ID) launch.Config {
 	p := o.Bundle.Spec.Process
-	mark := proc.Mark(os.Getenv(proc.MarkerEnv), proc.Self())
+	mark := proc.Mark(os.Getenv(proc.MarkerEnv), supervisor)
 	c := launch.Config{
 		Args: p.Args, Env: bundle.Dedup(append(slices.Clip(p.Env), mark)), Path: defaultPath, Dir: p.Cwd,
 		OOMScoreAdj: p.OOMScoreAdj, Umask: p.User.Umask, NoNewPrivileges: p.NoNewPrivileges,

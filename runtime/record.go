@@ -32,6 +32,7 @@ type record struct {
 	PreserveFDs int               `json:"preserveFds,omitempty"`
 	Paused      bool              `json:"paused,omitempty"`
 	Terminal    bool              `json:"terminal,omitempty"` // the payload has one of its own
+	CallerReaps bool              `json:"callerReaps,omitempty"`
 	Report      string            `json:"report,omitempty"`
 	// Verdict is a *Verdict, encoded: most records have none, and should not pay for its encoder.
 	Verdict json.RawMessage `json:"verdict,omitempty"`

@@ -147,7 +147,7 @@ func (s *session) set(f func(*record)) {
 func (s *session) config() *supervise.Config {
 	m := s.rec.Memory
 	cfg := &supervise.Config{
-		ID: s.opts.ID, Launch: s.opts.launchConfig(), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
+		ID: s.opts.ID, Launch: s.opts.launchConfig(proc.Self()), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
 		Grace: time.Duration(m.GraceNS), Log: s.rt.log,
 	}
 	if s.control != nil {
@@ -156,7 +156,7 @@ func (s *session) config() *supervise.Config {
 	if h := s.opts.Bundle.Spec.Hooks; h != nil {
 		cfg.Hook = s.hook
 	}
-	cfg.Launch.Session = s.rec.Terminal
+	cfg.Launch.Session, cfg.Launch.Sibling = s.rec.Terminal, s.rec.CallerReaps
 	if t := s.opts.Terminal; t != nil {
 		cfg.Launch.Files = []int{int(t.Fd()), int(t.Fd()), int(t.Fd())}
 		for fd := 3; fd < 3+s.opts.PreserveFDs; fd++ {

@@ -148,6 +148,7 @@ type ExecOptions struct {
 	File              string          // where it comes from, for errors
 	Files             []*os.File      // descriptors 0, 1, 2 and more of it
 	Terminal          bool            // Files[0] is a terminal, which becomes its controlling one
+	CallerReaps       bool            // it is a child of the calling process, and of its parent when that exits
 	IgnoreUnsupported bool
 }
 

@@ -31,6 +31,22 @@
 //
 // With Config.Eager the payload does not wait for go.
 //
+// # Observed processes
+//
+// Who starts a container and asks for its pid in a file waits for that pid: it is a subreaper and expects the payload to be its child as soon as
+// the runtime has returned. Then the payload is not below the reaper (Config.Sibling, Fork):
+//
+//	caller (child subreaper)
+//	  ├─ payload (own process group; child subreaper)
+//	  │    └─ ... everything the payload starts
+//	  └─ mlrun (supervisor)
+//	       └─ guard (a fork without exec; own process group; all signals blocked)
+//
+// The payload is made a subreaper, as the first process of a pid namespace is one, so that all that it starts stays below it. When the
+// supervisor dies, the guard sees the end of its control socket, stops the payload, kills its children and what these leave to it, until
+// none lives, and then the payload itself. Its end is seen through a pidfd. What it leaves then goes to the caller, and is the supervisor's to
+// find and to end: when that is killed in this very moment, it stays.
+//
 // # Why no re-exec
 //
 // Other runtimes written in Go execute themselves a second time to run the code between fork and exec, and pay a
@@ -90,6 +106,9 @@ type Config struct {
 	Files []int
 	// Session makes the payload the leader of a session of its own, with descriptor 0 as its controlling terminal.
 	Session bool
+	// Sibling makes the payload a child of the calling process's parent, in place of a reaper's: see "Observed processes".
+	Sibling bool
+	child   bool // of Fork
 	// Terminal is the descriptor of the controlling terminal whose foreground process group the payload is to
 	// become at Exec; -1 for none.
 	Terminal int
@@ -151,5 +170,6 @@ const (
 type Event struct {
 	Kind   EventKind
 	Status syscall.WaitStatus // Exited, Stopped
+	Known  bool               // Exited: the status is known; false only of a process that is observed
 	Rusage syscall.Rusage     // Done: every descendant that was waited for, by anybody in the tree (RUSAGE_CHILDREN)
 }

@@ -14,6 +14,21 @@ func CloseOnExec() error { return ErrUnsupported }
 // Start is not supported here.
 func Start(*Config) (*Process, error) { return nil, ErrUnsupported }
 
+// Fork is not supported here.
+func Fork(*Config) (*Process, error) { return nil, ErrUnsupported }
+
+// Observe is not supported here.
+func Observe(int) (*Process, error) { return nil, ErrUnsupported }
+
+// Release does nothing here.
+func (p *Process) Release() {}
+
+// Observed is false here.
+func (p *Process) Observed() bool { return false }
+
+// End is not supported here.
+func (p *Process) End() Event { return Event{} }
+
 // Close does nothing here.
 func (p *Process) Close() {}
 

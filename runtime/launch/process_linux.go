@@ -30,6 +30,12 @@ type Process struct {
 	plan *plan
 	// The supervisor's ends. They are polled by the Go runtime: a goroutine that waits for one takes no thread.
 	ctl, gate *os.File
+
+	// Of a process that is observed.
+	observed *os.File      // its pidfd
+	start    uint64        // its start time (proc.ID)
+	lost     chan struct{} // closed when there is no guard, or Close was called
+	over     bool          // its end was reported
 }
 
 // BecomeSubreaper makes the calling process the parent of all orphans among its descendants (PR_SET_CHILD_SUBREAPER,
@@ -60,28 +66,20 @@ func CloseOnExec() error {
 // Start forks the reaper and the payload, applies everything in c and returns when the payload waits at the gate
 // (created). An error is a *Error or a *ExecError when a step of the payload did not work; then no process is left.
 func Start(c *Config) (*Process, error) {
-	p, err := newPlan(c)
+	p, gate, drop, err := prepare(c)
 	if err != nil {
 		return nil, err
 	}
+	defer drop()
+	if c.Sibling {
+		return startSibling(p, gate)
+	}
 	ctl, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
+		unix.Close(gate[0])
+		unix.Close(gate[1])
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	gate, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		unix.Close(ctl[0])
-		unix.Close(ctl[1])
-		return nil, fmt.Errorf("socketpair: %w", err)
-	}
-	lifted, err := p.lift(c.Files, &gate[1])
-	if err != nil {
-		for _, fd := range []int{ctl[0], ctl[1], gate[0], gate[1]} {
-			unix.Close(fd)
-		}
-		return nil, fmt.Errorf("descriptors of the payload: %w", err)
-	}
-	defer lifted()
 	p.ctl, p.ctlPeer, p.gate, p.gatePeer = int32(ctl[1]), int32(ctl[0]), int32(gate[1]), int32(gate[0])
 	syscall.ForkLock.Lock()
 	pid, errno := forkReaper(p)
@@ -105,6 +103,22 @@ func Start(c *Config) (*Process, error) {
 	}
 	proc.PID = int(r.ready)
 	return proc, nil
+}
+
+// prepare makes everything that a fork needs. drop gives back what the payload alone needs.
+func prepare(c *Config) (p *plan, gate [2]int, drop func(), err error) {
+	if p, err = newPlan(c); err != nil {
+		return nil, gate, nil, err
+	}
+	if gate, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, gate, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	if drop, err = p.lift(c.Files, &gate[1]); err != nil {
+		unix.Close(gate[0])
+		unix.Close(gate[1])
+		return nil, gate, nil, fmt.Errorf("descriptors of the payload: %w", err)
+	}
+	return p, gate, drop, nil
 }
 
 // lift duplicates files, and moves the payload's end of the gate, to numbers that none of them is to have in the payload. close closes the
@@ -146,7 +160,12 @@ func polled(fd int, name string) *os.File {
 // Close gives up the supervisor's side: the reaper kills whatever still runs.
 func (p *Process) Close() {
 	p.ctl.Close()
-	p.gate.Close()
+	if p.gate != nil {
+		p.gate.Close()
+	}
+	if p.observed != nil {
+		p.observed.Close()
+	}
 }
 
 // Wait waits until the reaper has ended, which it does when nothing is left.
@@ -219,8 +238,11 @@ func (p *Process) Exec() error {
 }
 
 // Next blocks until the reaper has something to report. It returns io.EOF when the reaper is gone; after Done that is
-// its regular end.
+// its regular end. Of an observed process it is the guard that is gone.
 func (p *Process) Next() (Event, error) {
+	if p.observed != nil {
+		return p.nextObserved()
+	}
 	var r record
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	for {
@@ -231,7 +253,7 @@ func (p *Process) Next() (Event, error) {
 		case err != nil || n != len(b):
 			return Event{}, io.EOF
 		}
-		return Event{Kind: EventKind(r.kind), Status: syscall.WaitStatus(r.status), Rusage: r.usage}, nil
+		return Event{Kind: EventKind(r.kind), Status: syscall.WaitStatus(r.status), Known: true, Rusage: r.usage}, nil
 	}
 }
 

@@ -50,7 +50,7 @@ type plan struct {
 	searched bool    // they come from a search path
 	argv     []*byte
 	envv     []*byte
-	names    struct{ reaper, payload, children, lastPID *byte }
+	names    struct{ reaper, guard, payload, children, lastPID *byte }
 
 	// the reaper
 	exited   bool // the payload has ended, which was reported
@@ -64,6 +64,16 @@ type plan struct {
 	read     uintptr // of buf, by nextChild
 	filled   uintptr
 	digits   [16]byte
+
+	// the guard
+	pidfd    int32    // of pid
+	taskPath [64]byte // /proc/PID/task/, and what is appended to it
+	taskLen  uintptr
+	statPath [32]byte // /proc/, and what is appended to it
+	statText [512]byte
+	entries  [4096]byte // of a directory
+	looks    uint       // how often it looked for children
+	quiet    uint       // how often no child of pid was found alive since one was
 
 	// scratch memory of the children
 	all, old sigset
@@ -146,7 +156,12 @@ func newPlan(c *Config) (*plan, error) {
 	} else {
 		p.call("setpgid", unix.SYS_SETPGID, 0, 0)
 	}
-	p.call("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	if c.Sibling || c.child {
+		// Its parent is about to end: no signal for that.
+		p.call("prctl PR_SET_CHILD_SUBREAPER", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1)
+	} else {
+		p.call("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	}
 	if c.OOMScoreAdj != nil {
 		if err := p.write("oom_score_adj "+strconv.Itoa(*c.OOMScoreAdj), "/proc/self/oom_score_adj", strconv.Itoa(*c.OOMScoreAdj)); err != nil {
 			return nil, err
@@ -256,6 +271,8 @@ func (p *plan) user(c *Config) {
 	gid, uid := uintptr(c.GID), uintptr(c.UID)
 	p.call("setresgid "+strconv.Itoa(int(c.GID)), unix.SYS_SETRESGID, gid, gid, gid)
 	p.call("setresuid "+strconv.Itoa(int(c.UID)), unix.SYS_SETRESUID, uid, uid, uid)
-	// A change of user clears the parent-death signal (prctl(2)).
-	p.call("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	if !c.Sibling && !c.child {
+		// A change of user clears the parent-death signal (prctl(2)).
+		p.call("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	}
 }

@@ -36,6 +36,11 @@ func (l *loop) done() {
 func (l *loop) over() {
 	switch {
 	case !l.nobody || len(l.guests) > 0 || l.executing:
+	case l.observed && !l.swept:
+		if !l.killSince.IsZero() {
+			l.erase.Store(true)
+		}
+		l.sweep()
 	case l.orphans:
 		l.orphans, l.nobody = false, false
 		go l.adopt(l.proc.Orphans())
@@ -97,7 +102,10 @@ func (l *loop) killAll() {
 	if first {
 		l.killSince = time.Now()
 	}
-	if l.group != nil {
+	if l.observed {
+		l.eraseSoon()
+	}
+	if l.group != nil && !l.proc.Observed() {
 		l.group.KillGroup()
 	}
 	l.proc.KillAll()
@@ -119,6 +127,10 @@ func (l *loop) killAll() {
 // reap lets the reaper wait for the payload. A process group whose leader is gone may be used by others; who is in it and nowhere else to
 // be found ends before.
 func (l *loop) reap() {
+	if l.proc.Observed() {
+		l.lost()
+		return
+	}
 	if l.group != nil {
 		l.verdict.Left += l.group.Living()
 		if l.state.phase == killing {
@@ -190,7 +202,7 @@ func (l *loop) watch(p *launch.Process) {
 func (l *loop) reported(e launch.Event) {
 	switch e.Kind {
 	case launch.Exited:
-		l.event(event{kind: evExited, status: e.Status, known: true})
+		l.event(event{kind: evExited, status: e.Status, known: e.Known})
 	case launch.Stopped:
 		l.event(event{kind: evStopped, sig: e.Status.StopSignal()})
 	case launch.Done:
@@ -212,6 +224,14 @@ func (l *loop) reaperLost() {
 	}
 	lost := l.proc.Reaper
 	l.buried()
+	if p := l.proc; p.Observed() {
+		go func() {
+			e := p.End()
+			l.post(func(l *loop) { l.reported(e) })
+		}()
+		l.event(event{kind: evReaperLost})
+		return
+	}
 	if l.group != nil {
 		l.group.KillGroup() // before the payload is waited for
 	}

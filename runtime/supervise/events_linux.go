@@ -35,6 +35,7 @@ type eventState struct {
 	opened   []proc.ID          // members whose counters are being opened
 	covered  map[proc.ID]uint64 // members with counters, and since when (proc.Now): what they start then inherits them
 	below    map[int][]int      // whose counters were opened, by the reaper above them; nil: nobody has joined
+	alone    map[int]bool       // who joined without a reaper of the run above: they take its place in below
 	retry    time.Time          // when to begin again; zero: not at all
 	patience time.Duration
 	complete bool      // everything that is a member is watched
@@ -86,10 +87,13 @@ func (s *sampler) cover(now time.Time) {
 }
 
 // joined opens the counters of a member that no other one has started.
-func (s *sampler) joined(id proc.ID) {
+func (s *sampler) joined(id proc.ID, observed bool) {
 	e := &s.events
 	if e.below == nil {
-		e.below = map[int][]int{}
+		e.below, e.alone = map[int][]int{}, map[int]bool{}
+	}
+	if observed {
+		e.alone[id.PID] = true
 	}
 	if e.covered == nil && !e.complete {
 		return // no events, or not yet: it is there when they begin
@@ -125,7 +129,7 @@ func (s *sampler) remember(pids []int) {
 	}
 }
 
-// reaperOf is the first process above a member that is none, 0 when that cannot be found.
+// reaperOf is the first process above a member that is none, or the last one before it when that joined alone; 0 when that cannot be found.
 func (s *sampler) reaperOf(pid int, members map[int]bool) int {
 	const deep = 100
 	for range deep {
@@ -133,9 +137,14 @@ func (s *sampler) reaperOf(pid int, members map[int]bool) int {
 		if err != nil {
 			return 0
 		}
-		if pid = st.PPID; !members[pid] {
+		if members[st.PPID] {
+			pid = st.PPID
+			continue
+		}
+		if s.events.alone[pid] {
 			return pid
 		}
+		return st.PPID
 	}
 	return 0
 }
@@ -149,6 +158,7 @@ func (s *sampler) ended(reaper int) {
 		s.watch.Release(pid)
 	}
 	delete(s.events.below, reaper)
+	delete(s.events.alone, reaper)
 }
 
 // uncovered lists the members that may be without counters: all but those whose counters were opened, and those that a covered one has

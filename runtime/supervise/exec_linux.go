@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"errors"
 	"io"
 	"syscall"
 
@@ -22,6 +23,9 @@ type guest struct {
 	end      *outcome // how it ended, if it has: told after that
 }
 
+// errNotItsChild refuses a process that somebody else has made.
+var errNotItsChild = errors.New("the process to take in is no child of who asks for it")
+
 // outcome is how a guest ended.
 type outcome struct {
 	status syscall.WaitStatus
@@ -40,6 +44,10 @@ func (l *loop) exec(r Request) {
 	}
 	r.Reply(Snapshot{}, nil)
 	e := r.Exec
+	if e.PID > 0 {
+		go l.takeIn(e)
+		return
+	}
 	c := e.Launch
 	c.Terminal = -1
 	if f := l.cfg.Foreground; f != nil {
@@ -59,6 +67,23 @@ func (l *loop) exec(r Request) {
 	}()
 }
 
+// takeIn observes a process that its client has made, and that waits for the client.
+func (l *loop) takeIn(e *Exec) {
+	if !above(e.Parent, e.PID) {
+		e.Started(proc.ID{}, errNotItsChild)
+		return
+	}
+	p, err := launch.Observe(e.PID)
+	if err != nil {
+		e.Started(proc.ID{}, err)
+		return
+	}
+	if !l.post(func(l *loop) { l.arrived(&guest{proc: p, exec: e}) }) {
+		p.Close()
+		e.Started(proc.ID{}, ErrNotRunning)
+	}
+}
+
 // arrived takes in a guest that waits at its gate.
 func (l *loop) arrived(g *guest) {
 	id, err := l.group.Join(g.proc.Reaper, g.proc.PID)
@@ -74,10 +99,16 @@ func (l *loop) arrived(g *guest) {
 		g.kill()
 		return
 	}
-	g.proc.Hold() // what it leaves behind is the container's
 	if s := l.sampler; s != nil {
-		s.post(func() { s.joined(id) })
+		s.post(func() { s.joined(id, g.proc.Observed()) })
 	}
+	if g.proc.Observed() {
+		l.observed = true
+		g.executed = true // by its client
+		g.started(nil)
+		return
+	}
+	g.proc.Hold() // what it leaves behind is the container's
 	l.helpers.Add(1)
 	go func() {
 		err := g.proc.Exec()
@@ -103,7 +134,7 @@ func (g *guest) started(err error) {
 
 // kill ends a guest and what it has started.
 func (g *guest) kill() {
-	if !g.gone {
+	if !g.gone && !g.proc.Observed() {
 		_ = unix.Kill(-g.proc.PID, unix.SIGKILL)
 	}
 	g.proc.KillAll()
@@ -117,6 +148,14 @@ func (l *loop) attend(g *guest) {
 		if err == io.EOF {
 			g.bury()
 			l.post(func(l *loop) { l.left(g, true) })
+			return
+		}
+		if g.proc.Observed() {
+			g.bury()
+			l.post(func(l *loop) {
+				g.ended(outcome{e.Status, e.Known})
+				l.left(g, false)
+			})
 			return
 		}
 		switch e.Kind {
@@ -161,22 +200,32 @@ func (g *guest) tell() {
 // the run: so everything ends, and it after all others.
 func (l *loop) left(g *guest, lost bool) {
 	delete(l.guests, g.proc.Reaper)
-	if !g.gone {
+	observed := g.proc.Observed()
+	switch {
+	case observed && !lost:
+		l.group.Lost(g.leader)
+	case !g.gone && !observed:
 		l.group.Leave(g.leader)
-		g.gone = true
 	}
+	g.gone = true
 	g.ended(outcome{})
 	if lost {
 		if l.cfg.Log != nil {
 			l.cfg.Log.Error("the reaper of a process that was executed in the container was killed: ending everything", "pid", g.proc.Reaper)
 		}
-		l.orphans = true
-		l.group.Adopt(g.proc.Reaper, unix.Getpid())
+		if !observed {
+			l.orphans = true
+			l.group.Adopt(g.proc.Reaper, unix.Getpid())
+		}
 		l.event(event{kind: evReaperLost})
 	} else {
 		l.group.Gone(g.proc.Reaper)
 		if s := l.sampler; s != nil {
-			s.post(func() { s.ended(g.proc.Reaper) })
+			above := g.proc.Reaper
+			if observed {
+				above = g.proc.PID
+			}
+			s.post(func() { s.ended(above) })
 		}
 	}
 	l.over()

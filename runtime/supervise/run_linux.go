@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +44,10 @@ type loop struct {
 	nobody     bool           // no process is left of the payload
 	guests     map[int]*guest // other processes that run in the container, by their reapers
 	orphans    bool           // a reaper of these was killed
+	observed   bool           // a process of the container is or was somebody else's child: see observe_linux.go
+	sweeping   bool           // what such ones leave is looked for
+	swept      bool           // there is nothing more of it
+	erase      atomic.Bool    // and it is to end
 	paused     bool           // everything is stopped by request
 	watchers   []func(Occurrence)
 	following  bool            // execve was ordered, and what follows it is not done
@@ -75,7 +80,7 @@ func Run(cfg *Config) (*Verdict, error) {
 	if cfg.Ended != nil {
 		cfg.Ended(v)
 	}
-	if l.rusage != nil {
+	if l.rusage != nil || l.proc != nil && l.proc.Observed() && l.nobody && l.proc.Reaper > 0 {
 		l.proc.Wait() // its last report was before the end of its memory, which takes the kernel a while
 	}
 	return v, l.launchErr

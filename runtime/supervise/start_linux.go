@@ -26,12 +26,15 @@ func (l *loop) launch() {
 // launched is called when the payload waits at the gate, or never will.
 func (l *loop) launched(p *launch.Process, lend bool, err error) {
 	if err == nil {
-		l.proc = p
+		l.proc, l.observed = p, p.Observed()
 		go l.watch(p)
 		l.group, err = proc.NewGroup(proc.Root, p.Reaper, p.PID)
 		if errors.Is(err, proc.ErrGone) {
 			err = nil // killed already: its end follows
 		}
+	}
+	if l.group != nil && p.Observed() {
+		l.group.Foreign()
 	}
 	if err == nil && l.group != nil && l.cfg.Created != nil {
 		err = l.cfg.Created(l.group.Leader())

@@ -161,6 +161,9 @@ type Occurrence struct {
 // Exec is one more process that is to run in a container, under its limits. The run ends without it, and it with the run.
 type Exec struct {
 	Launch launch.Config
+	// PID is the process itself, in place of Launch, when the client with the pid Parent has made it (launch.Fork). Started means then that it may
+	// go on: the client opens its gate.
+	PID, Parent int
 	// Started is called once, when the program was executed, or with the reason why it was not: a *launch.ExecError or another error. Then Ended
 	// is not called. It may close Launch.Files.
 	Started func(id proc.ID, err error)
