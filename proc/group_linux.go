@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	rescan  = time.Second           // a complete scan of /proc at most this often, while others than too many are forked,
-	share   = 2000                  // and in at most one part in this of the time
-	grace   = 10 * time.Millisecond // after which a pid that was allocated but not in /proc is looked at once more
-	maxStep = 512                   // more new pids than this are found by a complete scan,
-	duty    = 10                    // if the last one was that many times as long ago as it took; else the newest are looked at
+	rescan      = time.Second           // a complete scan of /proc at most this often, while others than too many are forked,
+	share       = 2000                  // and in at most one part in this of the time
+	grace       = 10 * time.Millisecond // after which a pid that was allocated but not in /proc is looked at once more
+	quietRounds = 64                    // looks at new pids in a row
+	maxStep     = 512                   // more new pids than this are found by a complete scan,
+	duty        = 10                    // if the last one was that many times as long ago as it took; else the newest are looked at
 )
 
 // Member is a process of a group.
@@ -34,6 +35,8 @@ type Group struct {
 	lead     sync.Mutex  // held while the process group is signalled or given up; never waits for mu
 	released atomic.Bool // the leader may be reaped: its process group id is not ours any more
 	foreign  atomic.Bool // and at any time, by somebody else
+	bereft   atomic.Bool // somebody like that has ended: what it left has parents that are none of the group
+	marker   string      // of the run, with foreign
 	size     atomic.Int64
 	version  atomic.Uint64
 
@@ -136,8 +139,19 @@ func (g *Group) Leave(leader ID) {
 	}
 }
 
-// Foreign tells that somebody else waits for the leader: its process group is signalled only while the leader is seen to be there.
-func (g *Group) Foreign() { g.foreign.Store(true) }
+// Foreign tells that somebody else waits for the leader: its process group is signalled only while the leader is seen to be there, and
+// who is started when it is not, by whomever, is a member if it carries the marker of supervisor's run.
+func (g *Group) Foreign(supervisor ID) {
+	g.Mark(supervisor)
+	g.foreign.Store(true)
+}
+
+// Mark is Foreign for a process that joined.
+func (g *Group) Mark(supervisor ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.marker = Marker(supervisor)
+}
 
 // Lost tells that the leader, or a process that joined, has ended and may have been waited for by somebody else: its process group is
 // nobody's already.
@@ -145,6 +159,7 @@ func (g *Group) Lost(leader ID) {
 	if leader == g.leader {
 		g.giveUp(0)
 	}
+	g.bereft.Store(true)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.joined, leader.PID)
@@ -170,6 +185,42 @@ func (g *Group) Seek(supervisor ID) int {
 		}
 	}
 	return n
+}
+
+// Quiet tells whether no member lives, and nobody can have been forked by one without having been seen: the newest pid was the same before and
+// after a look at all that are new. Who forks and ends without pause is caught by that, however short it lives; on a machine where others
+// do that, it takes many calls.
+func (g *Group) Quiet() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for range quietRounds {
+		if g.lookAgain() {
+			return false
+		}
+		if last, ok := g.newest.Read(); ok && last == g.last {
+			break
+		}
+	}
+	last, ok := g.newest.Read()
+	if !ok || last != g.last {
+		return false
+	}
+	now := time.Now()
+	for pid, since := range g.pending {
+		if now.Sub(since) < grace {
+			return false
+		}
+		delete(g.pending, pid)
+		if _, added := g.probe(pid); added {
+			return false
+		}
+	}
+	for _, m := range g.members {
+		if g.fs.Alive(m.ID) {
+			return false
+		}
+	}
+	return true
 }
 
 // Kill stops all members, to learn of those that they fork, and sends SIGKILL to each.
@@ -313,7 +364,7 @@ func (g *Group) belongs(s Stat) bool {
 	if g.reapers[s.PPID] || g.members[s.PPID] != nil {
 		return true
 	}
-	return g.joined[s.PGRP] || s.PGRP == g.leader.PID && !g.released.Load()
+	return g.joined[s.PGRP] || s.PGRP == g.leader.PID && !g.released.Load() || g.bereft.Load() && g.fs.marked(s.PID, g.marker)
 }
 
 // add takes a process in. Threads have an entry in /proc too, though it is not listed: they are no process for pidfd.

@@ -23,8 +23,7 @@ func (fs FS) Marked(supervisor ID) ([]ID, error) {
 		if err != nil || before.Ended() {
 			continue
 		}
-		environ, err := os.ReadFile(fs.path(pid, "environ"))
-		if err != nil || !isMarked(environ, marker) {
+		if !fs.marked(pid, marker) {
 			continue
 		}
 		if after, err := fs.Stat(pid); err == nil && after.ID() == before.ID() {
@@ -32,6 +31,12 @@ func (fs FS) Marked(supervisor ID) ([]ID, error) {
 		}
 	}
 	return ids, nil
+}
+
+// marked tells whether the environment of a process names a run.
+func (fs FS) marked(pid int, marker string) bool {
+	environ, err := os.ReadFile(fs.path(pid, "environ"))
+	return err == nil && isMarked(environ, marker)
 }
 
 // KillMarked sends SIGKILL once to each process that Marked lists, and tells how many there were.

@@ -104,6 +104,7 @@ func (l *loop) arrived(g *guest) {
 	}
 	if g.proc.Observed() {
 		l.observed = true
+		l.group.Mark(proc.Self())
 		g.executed = true // by its client
 		g.started(nil)
 		return

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"os"
+	"runtime"
 	"time"
 
 	"mlrun/proc"
@@ -13,7 +14,9 @@ import (
 
 const (
 	eraseTime = 50 * time.Millisecond // how long what is to end is waited for to stop before it is killed
-	sweepMost = 20 * time.Millisecond // between two looks at what is left
+	// restlessMost is after how many looks that found nobody it is believed that those who fork all the time are others.
+	restlessMost = 500
+	sweepMost    = 20 * time.Millisecond // between two looks at what is left
 )
 
 // lost is called when the payload has ended, and was waited for or will be.
@@ -45,13 +48,21 @@ func (l *loop) sweep() {
 	l.helpers.Add(1)
 	go func() {
 		defer l.helpers.Done()
+		runtime.LockOSThread() // it ends with this goroutine, since its priority is raised
+		hurry()
+		restless := 0
 		for wait := time.Millisecond; l.ctx.Err() == nil; wait = min(2*wait, sweepMost) {
-			group.Update(time.Now())
 			if l.erase.Load() {
 				group.Kill(eraseTime)
+				wait = time.Millisecond
+			} else {
+				group.Update(time.Now())
 			}
-			if group.Living() == 0 && group.Seek(self) == 0 {
+			if group.Living() == 0 && (group.Quiet() || restless > restlessMost) && group.Seek(self) == 0 {
 				break
+			}
+			if restless++; group.Living() > 0 {
+				restless = 0
 			}
 			time.Sleep(wait)
 		}

@@ -34,7 +34,7 @@ func (l *loop) launched(p *launch.Process, lend bool, err error) {
 		}
 	}
 	if l.group != nil && p.Observed() {
-		l.group.Foreign()
+		l.group.Foreign(proc.Self())
 	}
 	if err == nil && l.group != nil && l.cfg.Created != nil {
 		err = l.cfg.Created(l.group.Leader())
