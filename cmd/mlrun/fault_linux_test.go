@@ -529,6 +529,59 @@ func storm(chains int, end int64) {
 	}
 }
 
+// storm makes a bundle of a storm, and returns its end of the fifo.
+func (s *site) storm(chains, life int) (dir string, alive int) {
+	s.t.Helper()
+	fifo := filepath.Join(s.t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	alive, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { unix.Close(alive) })
+	exe, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.bundle(fmt.Sprintf(`%s="%d %d %s" exec %s`, stormEnv, chains, life, fifo, exe), `,"annotations":{"dev.mlrun.memory.grace":"100ms"}`), alive
+}
+
+// rages waits until a storm has begun.
+func rages(t *testing.T, alive int) {
+	t.Helper()
+	last := func() int {
+		b, _ := os.ReadFile("/proc/loadavg")
+		f := strings.Fields(string(b))
+		n, _ := strconv.Atoi(f[len(f)-1])
+		return n
+	}
+	eventually(t, "it has begun", func() bool {
+		_, err := unix.Read(alive, make([]byte, 1))
+		return err == unix.EAGAIN
+	})
+	first := last()
+	eventually(t, "it forks", func() bool { n := last(); return n-first > 500 || n < first })
+}
+
+// calms waits until nothing is left of a storm.
+func calms(t *testing.T, alive int) {
+	t.Helper()
+	bound := time.Now().Add(10 * time.Second)
+	for {
+		n, err := unix.Read(alive, make([]byte, 1))
+		if n == 0 && err == nil {
+			return
+		}
+		if time.Now().After(bound) {
+			t.Error("it goes on")
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // TestForkStorm ends storms in every way that a run can end.
 func TestForkStorm(t *testing.T) {
 	for how, end := range map[string]struct {
@@ -544,51 +597,16 @@ func TestForkStorm(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			s := newSite(t)
-			fifo := filepath.Join(s.dir, "fifo")
-			if err := unix.Mkfifo(fifo, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			alive, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Close(alive)
-			exe, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := s.command("run", "--id", "storm", s.bundle(fmt.Sprintf(`%s="40 %d %s" exec %s`, stormEnv, end.life, fifo, exe),
-				`,"annotations":{"dev.mlrun.memory.grace":"100ms"}`))
+			dir, alive := s.storm(40, end.life)
+			c := s.command("run", "--id", "storm", dir)
 			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			last := func() int {
-				b, _ := os.ReadFile("/proc/loadavg")
-				f := strings.Fields(string(b))
-				n, _ := strconv.Atoi(f[len(f)-1])
-				return n
-			}
-			eventually(t, "it has begun", func() bool {
-				_, err := unix.Read(alive, make([]byte, 1))
-				return err == unix.EAGAIN
-			})
-			first := last()
-			eventually(t, "it forks", func() bool { n := last(); return n-first > 500 || n < first })
+			rages(t, alive)
 			end.do(s, c)
 			// It lives for 20 s otherwise. Without privileges mlrun has one part in 41 of two processors to end it with.
-			bound := time.Now().Add(10 * time.Second)
-			for {
-				n, err := unix.Read(alive, make([]byte, 1))
-				if n == 0 && err == nil {
-					break
-				}
-				if time.Now().After(bound) {
-					t.Error("it goes on")
-					break
-				}
-				time.Sleep(time.Millisecond)
-			}
+			calms(t, alive)
 			c.Wait()
 		})
 	}
