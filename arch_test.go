@@ -41,7 +41,7 @@ var rules = map[string]rule{
 	},
 	"runtime": {
 		project:  []string{"bundle", "limit", "meter", "proc", "rlimit", "runtime/..."},
-		external: []string{unix, spec, spec + "/features"},
+		external: []string{unix, spec, spec + "/features", "github.com/moby/sys/capability"},
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},
 	"runtime/supervise": {
@@ -60,7 +60,11 @@ var rules = map[string]rule{
 		reason:   "a terminal knows nothing of the process that gets it",
 	},
 	"runtime/launch/origlimit": {reason: "it runs before every other package is initialised"},
-	"runtime/store":            {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
+	"runtime/seccomp": {
+		external: []string{spec},
+		reason:   "a compiler of filters is pure: it gets a configuration and returns a program, on every platform",
+	},
+	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
 	"bundle": {
 		project:  []string{"rlimit", "signame"},
 		external: []string{unix, spec},

@@ -130,6 +130,7 @@ func parse(data []byte, dir, file string, o Options, resolve bool) (*Bundle, err
 	c.decode()
 	c.validate()
 	c.unsupported()
+	c.namespaces(resolve)
 	if resolve {
 		c.resolveRoot()
 	}

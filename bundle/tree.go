@@ -164,8 +164,11 @@ func (t *tree) found(n int) string {
 		switch {
 		case !quoted && (r == ' ' || r == '\t' || r == '\n' || r == '\r'):
 		case quoted && r == '\\':
-			out = append(out, raw[i:i+2]...)
-			size = 2
+			if size = 2; raw[i+1] == '/' {
+				out = append(out, '/') // some writers escape it, and nobody reads it so
+			} else {
+				out = append(out, raw[i:i+2]...)
+			}
 		default:
 			quoted = quoted != (r == '"')
 			out = appendPrintable(out, r)

@@ -22,6 +22,9 @@ var honoured = []string{
 	"annotations",
 	"linux.resources.memory.limit", "linux.resources.memory.reservation", "linux.resources.memory.swap",
 	"linux.resources.memory.disableOOMKiller", "linux.resources.memory.checkBeforeUpdate", "process.terminal",
+	"process.capabilities", "process.apparmorProfile", "process.selinuxLabel",
+	"process.scheduler", "process.ioPriority", "process.execCPUAffinity",
+	"linux.namespaces", "linux.seccomp", "linux.memoryPolicy", "linux.personality",
 	"linux.resources.memory.useHierarchy", // true is what mlrun does; without child cgroups false is no different
 }
 
@@ -191,16 +194,13 @@ func TestUnsupported(t *testing.T) {
 		`mounts[1] {"type":"x"}: not supported: ` + noMounts + end,
 		`windows {"layerFolders":[]}: not supported: it is for another platform` + end,
 		`root.readonly true: not supported: mlrun mounts nothing: the root is that of the host, as it is` + end,
-		`process.capabilities {"bounding":[]}: not supported: the program keeps the capabilities of its caller` + end,
 		`linux.sysctl["net.ipv4.ip_forward"] "1": not supported: ` + noNamespaces + `, so this would change the host` + end,
 		`linux.sysctl["a"] "": not supported: ` + noNamespaces + `, so this would change the host` + end,
-		`linux.namespaces[0].type "pid": not supported: mlrun runs in the namespaces of its caller` + end,
-		`linux.namespaces[1].type "network": not supported: mlrun runs in the namespaces of its caller` + end,
-		`linux.seccomp {"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_...: not supported: the program keeps the system call filter of its caller` + end,
 		`linux.maskedPaths[0] "/proc/kcore": not supported: ` + noMounts + end,
 		`linux.resources.unified["a\u0000"] "b": not supported: ` + noCgroups + end,
 		`linux.resources.memory.kernel 5: not supported: ` + noCgroups + end,
 		`linux.resources.pids.limit 0: not supported: ` + noCgroups + `; process.rlimits has RLIMIT_NPROC` + end,
+		`linux.namespaces[0].type "pid": not supported: mlrun runs in the namespaces of its caller` + end,
 	}
 	if diff := cmp.Diff(want, problems(t, data)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

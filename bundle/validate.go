@@ -22,6 +22,7 @@ func (c *checker) validate() {
 	c.hooks()
 	c.annotations()
 	c.memory()
+	c.attributes()
 }
 
 // isVersion1 tells whether v is a semantic version 1.x.y.

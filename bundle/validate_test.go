@@ -362,7 +362,7 @@ const everything = `{
 		"terminal": true, "consoleSize": {"height": 1, "width": 18446744073709551615}, "args": ["a", "\ud83d\ude00", "\ud83d"],
 		"user": {"uid": 1, "gid": 2, "umask": 18, "additionalGids": [3, 4], "username": "u"}, "cwd": "/",
 		"env": [], "oomScoreAdj": -5, "rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 18446744073709551615}],
-		"scheduler": {"policy": "SCHED_OTHER", "nice": -2147483648, "flags": ["F"], "runtime": 5},
+		"scheduler": {"policy": "SCHED_OTHER", "nice": -20, "flags": ["SCHED_FLAG_RECLAIM"]},
 		"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4}
 	},
 	"root": {"path": "/", "readonly": true},

@@ -26,7 +26,8 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 		return launch.Config{}, err
 	}
 	c := (&CreateOptions{Bundle: b}).launchConfig(proc.Self())
-	c.Files, c.Session = files, m.Terminal
+	c.Files, c.Session, c.Affinity = files, m.Terminal, execAffinity(b.Spec.Process.ExecCPUAffinity)
+	s.listener(&c, b.Spec.Linux)
 	if len(files) < 3 {
 		return c, fmt.Errorf("request: exec with %d descriptors, want 3 or more", len(files))
 	}
@@ -122,7 +123,8 @@ func (e *Exec) ask(ctx context.Context, m *execMessage, files []int) error {
 // fork makes the process as a child of this one, and lets it go on when the supervisor has taken it in.
 func (e *Exec) fork(ctx context.Context, o *ExecOptions, b *bundle.Bundle, rec *record) error {
 	c := (&CreateOptions{Bundle: b}).launchConfig(rec.Supervisor)
-	c.Files, c.Session, c.Terminal = o.files(), o.Terminal, -1
+	c.Files, c.Session, c.Terminal, c.Affinity = o.files(), o.Terminal, -1, execAffinity(b.Spec.Process.ExecCPUAffinity)
+	(&session{rec: rec}).listener(&c, b.Spec.Linux)
 	p, err := launch.Fork(&c)
 	if err == nil {
 		defer p.Release()

@@ -97,7 +97,13 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 	if err := o.checkMemory(); err != nil {
 		return err
 	}
-	return Check(o.Bundle)
+	if err := Check(o.Bundle); err != nil {
+		return err
+	}
+	for _, w := range warnings(o.Bundle) {
+		r.log.Warn(w)
+	}
+	return nil
 }
 
 // session is a run in this process, with its state directory if it has one.
@@ -163,6 +169,7 @@ func (s *session) config() *supervise.Config {
 			cfg.Launch.Files = append(cfg.Launch.Files, fd)
 		}
 	}
+	s.listener(&cfg.Launch, s.opts.Bundle.Spec.Linux)
 	cfg.Created = s.created
 	cfg.Paused = func(paused bool) error {
 		s.set(func(r *record) { r.Paused = paused })

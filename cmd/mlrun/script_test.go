@@ -24,7 +24,7 @@ import (
 
 // The scripts in testdata/script run mlrun as a user does: this binary, called mlrun or memlimit.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mlrun": main, "memlimit": main, "caller": caller})
+	testscript.Main(m, map[string]func(){"mlrun": main, "memlimit": main, "caller": caller, "notified": notified})
 }
 
 // TestScripts runs each script with a state directory of its own, $XDG_RUNTIME_DIR/mlrun. $EXAMPLES is examples/bundles. In

@@ -128,6 +128,8 @@ func become(p *plan) {
 			p.pid = int32(pid)
 			// Best effort: a terminal that went away is no reason not to run.
 			sys(unix.SYS_IOCTL, s.a[0], unix.TIOCSPGRP, uintptr(unsafe.Pointer(&p.pid)), 0)
+		case opListener:
+			e = listen(p, s)
 		case opExec:
 			which, e = execute(p)
 		}
@@ -172,6 +174,21 @@ func waitGo(p *plan) syscall.Errno {
 		}
 		return 0
 	}
+}
+
+// listen makes the system call of a step, and sends the descriptor that it returns over the gate. With a filter in force nothing else is called.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func listen(p *plan, s *step) syscall.Errno {
+	fd, e := sys(s.nr, s.a[0], s.a[1], s.a[2], s.a[3])
+	if e != 0 {
+		return e
+	}
+	p.report.ready, p.rights.fd = listening, int32(fd)
+	_, e = sys(unix.SYS_SENDMSG, uintptr(p.gate), uintptr(unsafe.Pointer(&p.rights.header)), unix.MSG_NOSIGNAL, 0)
+	return e
 }
 
 // lookup finds out whether one of the candidates may be executed, as the user and in the directory that it will be.

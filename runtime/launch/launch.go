@@ -76,7 +76,8 @@ type Rlimit struct {
 }
 
 // Config is everything that is applied to the payload. The order in which it is applied is fixed: process group,
-// oom_score_adj, rlimits, groups, gid, uid, umask, no_new_privs, cwd; then, at Exec, the terminal.
+// oom_score_adj, rlimits, scheduler, I/O priority, affinity, personality, memory policy, bounding set, groups, gid, uid, capabilities, umask,
+// no_new_privs, cwd; then, at Exec, the terminal, the security contexts and the filter.
 type Config struct {
 	Args []string // argument vector; Args[0] is looked up in Path unless it contains a slash; must not be empty
 	Env  []string // environment of the payload, complete
@@ -91,6 +92,20 @@ type Config struct {
 	SetGroups       bool
 	Umask           *uint32
 	NoNewPrivileges bool
+
+	// Capabilities of the payload; nil: those that the kernel leaves to it.
+	Capabilities *Capabilities
+	// Scheduler, IOPriority, Affinity, Personality and MemoryPolicy are as in sched_setattr(2), ioprio_set(2), sched_setaffinity(2),
+	// personality(2) and set_mempolicy(2). Nil: the caller's. Affinity is applied one after the other.
+	Scheduler    *Scheduler
+	IOPriority   *int
+	Affinity     [][]uint64 // bit sets of processors
+	Personality  *uint
+	MemoryPolicy *MemoryPolicy
+	// Labels are written to files below /proc/self/attr at the end: what execve changes the security context to.
+	Labels []Label
+	// Seccomp is installed last, when the payload is let go: the filter need not allow what mlrun does before.
+	Seccomp *Seccomp
 
 	// Caught are signals that this process catches past the Go runtime, which gives only its own back in a child: a created
 	// payload is to be stopped by them.
@@ -112,6 +127,49 @@ type Config struct {
 	// Terminal is the descriptor of the controlling terminal whose foreground process group the payload is to
 	// become at Exec; -1 for none.
 	Terminal int
+}
+
+// Capabilities are sets of bits 1<<n (capabilities(7)). What they have must be permitted to the caller. Drop is taken from the bounding set,
+// which needs CAP_SETPCAP.
+type Capabilities struct {
+	Drop, Effective, Permitted, Inheritable, Ambient uint64
+}
+
+// Scheduler is struct sched_attr of sched_setattr(2), in its first version.
+type Scheduler struct {
+	Size                      uint32
+	Policy                    uint32
+	Flags                     uint64
+	Nice                      int32
+	Priority                  uint32
+	Runtime, Deadline, Period uint64 // nanoseconds
+}
+
+// MemoryPolicy is what set_mempolicy(2) takes: a mode with its flags, and a bit set of nodes.
+type MemoryPolicy struct {
+	Mode  uint
+	Nodes []uint64
+}
+
+// Label is a security context for the program: "exec NAME" in /proc/self/attr/exec, for one.
+type Label struct{ Name, File, Text string }
+
+// Seccomp is a filter for seccomp(2).
+type Seccomp struct {
+	Program []Instruction
+	Flags   uintptr
+	// Listener gets the descriptor of a listener for the filter, from Process.Exec, as soon as it is installed, and is to close it. Its error is
+	// that of Exec. Nil: the filter is installed without one.
+	Listener func(pid, fd int) error
+	// Keep is a bit set of capabilities that stay until it is installed: without no_new_privs that takes CAP_SYS_ADMIN.
+	Keep uint64
+}
+
+// Instruction is struct sock_filter of linux/filter.h.
+type Instruction struct {
+	Code   uint16
+	Jt, Jf uint8
+	K      uint32
 }
 
 // Error is a step between fork and exec that did not work.

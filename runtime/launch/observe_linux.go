@@ -15,8 +15,8 @@ import (
 )
 
 // startSibling is Start for Config.Sibling.
-func startSibling(p *plan, gate [2]int) (*Process, error) {
-	proc, err := fork(p, gate, unix.CLONE_PARENT)
+func startSibling(c *Config, p *plan, gate [2]int) (*Process, error) {
+	proc, err := fork(c, p, gate, unix.CLONE_PARENT)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func startSibling(p *plan, gate [2]int) (*Process, error) {
 		proc.gate.Close() // which ends it
 		return nil, err
 	}
-	o.plan, o.gate = proc.plan, proc.gate
+	o.plan, o.gate, o.notify, o.listener = proc.plan, proc.gate, proc.notify, -1
 	return o, nil
 }
 
@@ -39,7 +39,7 @@ func Fork(c *Config) (*Process, error) {
 		return nil, err
 	}
 	defer drop()
-	proc, err := fork(p, gate, 0)
+	proc, err := fork(c, p, gate, 0)
 	if err != nil && proc != nil {
 		_, _ = unix.Wait4(proc.PID, nil, 0, nil)
 	}
@@ -53,13 +53,16 @@ func Fork(c *Config) (*Process, error) {
 func (p *Process) Release() { p.gate.Close() }
 
 // fork forks a payload without a reaper. With an error there may be a child that has ended.
-func fork(p *plan, gate [2]int, flags uintptr) (*Process, error) {
+func fork(c *Config, p *plan, gate [2]int, flags uintptr) (*Process, error) {
 	p.ctl, p.ctlPeer, p.gate, p.gatePeer = -1, -1, int32(gate[1]), int32(gate[0])
 	syscall.ForkLock.Lock()
 	pid, errno := forkSibling(p, flags)
 	syscall.ForkLock.Unlock()
 	unix.Close(gate[1])
-	proc := &Process{PID: int(pid), plan: p, gate: polled(gate[0], "gate")}
+	proc := &Process{PID: int(pid), plan: p, gate: polled(gate[0], "gate"), listener: -1}
+	if c.Seccomp != nil {
+		proc.notify = c.Seccomp.Listener
+	}
 	if errno != 0 {
 		proc.gate.Close()
 		return nil, fmt.Errorf("fork: %w", errno)

@@ -31,6 +31,9 @@ type Process struct {
 	// The supervisor's ends. They are polled by the Go runtime: a goroutine that waits for one takes no thread.
 	ctl, gate *os.File
 
+	notify   func(pid, fd int) error // of the filter
+	listener int                     // its descriptor; -1: none
+
 	// Of a process that is observed.
 	observed *os.File      // its pidfd
 	start    uint64        // its start time (proc.ID)
@@ -72,7 +75,7 @@ func Start(c *Config) (*Process, error) {
 	}
 	defer drop()
 	if c.Sibling {
-		return startSibling(p, gate)
+		return startSibling(c, p, gate)
 	}
 	ctl, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -87,7 +90,10 @@ func Start(c *Config) (*Process, error) {
 	runtime.KeepAlive(p)
 	unix.Close(ctl[1])
 	unix.Close(gate[1])
-	proc := &Process{Reaper: int(pid), plan: p, ctl: polled(ctl[0], "reaper"), gate: polled(gate[0], "gate")}
+	proc := &Process{Reaper: int(pid), plan: p, ctl: polled(ctl[0], "reaper"), gate: polled(gate[0], "gate"), listener: -1}
+	if c.Seccomp != nil {
+		proc.notify = c.Seccomp.Listener
+	}
 	if errno != 0 {
 		proc.Close()
 		return nil, fmt.Errorf("fork: %w", errno)
@@ -181,7 +187,7 @@ func (p *Process) Wait() {
 func (p *Process) report() (r report, err error) {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	for {
-		n, err := p.gate.Read(b)
+		n, err := p.receive(b)
 		switch {
 		case again(err):
 		case err != nil && err != io.EOF:
@@ -192,6 +198,31 @@ func (p *Process) report() (r report, err error) {
 			return r, nil
 		}
 	}
+}
+
+// receive reads from the gate, and the listener of a filter if one may come.
+func (p *Process) receive(b []byte) (n int, err error) {
+	if p.notify == nil {
+		return p.gate.Read(b)
+	}
+	conn, err := p.gate.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	oob := make([]byte, unix.CmsgSpace(4))
+	var oobn int
+	if e := conn.Read(func(fd uintptr) bool {
+		n, oobn, _, _, err = unix.Recvmsg(int(fd), b, oob, unix.MSG_CMSG_CLOEXEC)
+		return err != unix.EAGAIN && err != unix.EINTR
+	}); e != nil {
+		return 0, e
+	}
+	if list, e := unix.ParseSocketControlMessage(oob[:oobn]); e == nil && len(list) == 1 {
+		if fds, e := unix.ParseUnixRights(&list[0]); e == nil && len(fds) == 1 {
+			p.listener = fds[0]
+		}
+	}
+	return max(n, 0), err
 }
 
 // again tells whether a read is to be repeated. The other side ending with an unread command in its queue shows as ECONNRESET,
@@ -228,6 +259,17 @@ func (p *Process) Exec() error {
 		}
 	}
 	r, err := p.report()
+	if err == nil && r.ready == listening {
+		if p.listener < 0 {
+			return fmt.Errorf("launch: no descriptor came with the filter: out of descriptors")
+		}
+		fd := p.listener
+		p.listener = -1
+		if err := p.notify(p.PID, fd); err != nil {
+			return err
+		}
+		r, err = p.report()
+	}
 	if err == io.EOF {
 		return nil
 	}

@@ -21,6 +21,7 @@ const (
 	opLookup                   // fail unless one of the exec candidates may be executed
 	opReady                    // report ready and wait for go
 	opForeground               // make the own process group the foreground one of terminal a[0]
+	opListener                 // one system call, whose result is a descriptor that goes over the gate
 	opExec                     // execve of the first candidate that works
 )
 
@@ -83,6 +84,7 @@ type plan struct {
 	buf      [4096]byte
 	event    record
 	report   report
+	rights   rights
 	usage    syscall.Rusage
 	wait     unix.Timespec
 	one      [1]byte
@@ -108,6 +110,18 @@ type report struct {
 	step  int32
 	errno int32
 	which int32 // exec candidate
+}
+
+// ready of a report that comes with the listener of a filter.
+const listening = -1
+
+// rights is a message with one descriptor: struct msghdr and struct cmsghdr (unix(7), cmsg(3)).
+type rights struct {
+	header unix.Msghdr
+	vector unix.Iovec
+	cmsg   unix.Cmsghdr
+	fd     int32
+	_      int32
 }
 
 func (p *plan) cstring(s string) (*byte, error) {
@@ -168,6 +182,7 @@ func newPlan(c *Config) (*plan, error) {
 		}
 	}
 	p.rlimits(c.Rlimits)
+	p.attributes(c)
 	p.user(c)
 	if c.Umask != nil {
 		p.call("umask", unix.SYS_UMASK, uintptr(*c.Umask))
@@ -197,6 +212,9 @@ func newPlan(c *Config) (*plan, error) {
 		p.call("sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.all)), 0, unsafe.Sizeof(p.all))
 		p.add(step{op: opForeground, name: "terminal", a: [4]uintptr{uintptr(c.Terminal)}})
 		p.call("sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.old)), 0, unsafe.Sizeof(p.old))
+	}
+	if err := p.secure(c); err != nil {
+		return nil, err
 	}
 	p.add(step{op: opExec, name: "exec"})
 	return p, nil
@@ -262,16 +280,24 @@ func (p *plan) rlimits(limits []Rlimit) {
 }
 
 func (p *plan) user(c *Config) {
+	if c.Capabilities != nil {
+		p.bounding(c.Capabilities.Drop)
+	}
 	if c.SetUser || c.SetGroups {
 		p.call("setgroups", unix.SYS_SETGROUPS, uintptr(len(c.Groups)), addrOf(p, append([]uint32(nil), c.Groups...)))
 	}
-	if !c.SetUser {
-		return
+	if c.SetUser {
+		if c.Capabilities != nil {
+			p.call("prctl PR_SET_KEEPCAPS", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
+		}
+		gid, uid := uintptr(c.GID), uintptr(c.UID)
+		p.call("setresgid "+strconv.Itoa(int(c.GID)), unix.SYS_SETRESGID, gid, gid, gid)
+		p.call("setresuid "+strconv.Itoa(int(c.UID)), unix.SYS_SETRESUID, uid, uid, uid)
 	}
-	gid, uid := uintptr(c.GID), uintptr(c.UID)
-	p.call("setresgid "+strconv.Itoa(int(c.GID)), unix.SYS_SETRESGID, gid, gid, gid)
-	p.call("setresuid "+strconv.Itoa(int(c.UID)), unix.SYS_SETRESUID, uid, uid, uid)
-	if !c.Sibling && !c.child {
+	if c.Capabilities != nil {
+		p.capabilities(c)
+	}
+	if c.SetUser && !c.Sibling && !c.child {
 		// A change of user clears the parent-death signal (prctl(2)).
 		p.call("prctl PR_SET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 	}
