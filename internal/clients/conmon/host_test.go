@@ -88,6 +88,9 @@ type state struct {
 		Supervisor int
 		Reason     string
 		ExitCode   int
+		Verdict    struct {
+			Memory struct{ Peak, PeakUpper int64 }
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package gorunc
 import (
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -228,4 +229,25 @@ func TestVersionFeatures(t *testing.T) {
 	if g := f.Linux.Cgroup; g == nil || g.V1 == nil || *g.V1 || g.V2 == nil || *g.V2 {
 		t.Errorf("Features: cgroups %+v", g)
 	}
+}
+
+func TestEventsOOM(t *testing.T) {
+	c := newClient(t)
+	p := c.pipes()
+	s := c.spec("sh", "-c", "read go; head -c 1G /dev/zero | tail")
+	s.Linux = &specs.Linux{Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: new(int64(32 << 20))}}}
+	c.must(c.Create(c.ctx, "x", c.bundle(s), &runc.CreateOpts{IO: p}))
+	c.must(c.Start(c.ctx, "x"))
+	events, err := c.Events(c.ctx, "x", time.Second)
+	c.must(err)
+	select {
+	case <-events: // the first stats: events watches
+	case <-time.After(clients.Deadline):
+		t.Fatal("no stats")
+	}
+	io.WriteString(p.Stdin(), "\n")
+	if e := types(drain(t, events)); !slices.Contains(e, "oom") || e[len(e)-1] != "mlrun.ended" {
+		t.Errorf("events: %v", e)
+	}
+	c.status("x", "stopped")
 }

@@ -324,6 +324,9 @@ func TestCheckpointRestore(t *testing.T) {
 	if code, err := c.Restore(c.ctx, "y", c.bundle(c.spec("true")), nil); code == 0 || err == nil {
 		t.Errorf("Restore: %d, %v", code, err)
 	}
+	if text := fmt.Sprint(c.logged()); strings.Count(text, "checkpoint") != 3 || strings.Count(text, "restore") != 2 {
+		t.Errorf("logged: %s", text)
+	}
 	after, err := c.State(c.ctx, "x")
 	c.must(err)
 	if after.Status != "running" || after.Pid != before.Pid {
