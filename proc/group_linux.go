@@ -36,7 +36,8 @@ type Group struct {
 	released atomic.Bool // the leader may be reaped: its process group id is not ours any more
 	foreign  atomic.Bool // and at any time, by somebody else
 	bereft   atomic.Bool // somebody like that has ended: what it left has parents that are none of the group
-	marker   string      // of the run, with foreign
+	marker   string      // of the run, with foreign,
+	seal     uint64      // and its other mark
 	size     atomic.Int64
 	version  atomic.Uint64
 
@@ -140,7 +141,7 @@ func (g *Group) Leave(leader ID) {
 }
 
 // Foreign tells that somebody else waits for the leader: its process group is signalled only while the leader is seen to be there, and
-// who is started when it is not, by whomever, is a member if it carries the marker of supervisor's run.
+// who is started when it is not, by whomever, is a member if it carries a mark of supervisor's run.
 func (g *Group) Foreign(supervisor ID) {
 	g.Mark(supervisor)
 	g.foreign.Store(true)
@@ -150,7 +151,7 @@ func (g *Group) Foreign(supervisor ID) {
 func (g *Group) Mark(supervisor ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.marker = Marker(supervisor)
+	g.marker, g.seal = Marker(supervisor), Seal(supervisor)
 }
 
 // Lost tells that the leader, or a process that joined, has ended and may have been waited for by somebody else: its process group is
@@ -364,7 +365,7 @@ func (g *Group) belongs(s Stat) bool {
 	if g.reapers[s.PPID] || g.members[s.PPID] != nil {
 		return true
 	}
-	return g.joined[s.PGRP] || s.PGRP == g.leader.PID && !g.released.Load() || g.bereft.Load() && g.fs.marked(s.PID, g.marker)
+	return g.joined[s.PGRP] || s.PGRP == g.leader.PID && !g.released.Load() || g.bereft.Load() && g.fs.marked(s.PID, g.marker, g.seal)
 }
 
 // add takes a process in. Threads have an entry in /proc too, though it is not listed: they are no process for pidfd.

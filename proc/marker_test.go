@@ -1,6 +1,9 @@
 package proc
 
-import "testing"
+import (
+	"strconv"
+	"testing"
+)
 
 func TestIsMarked(t *testing.T) {
 	run := ID{PID: 12, Start: 345}
@@ -25,5 +28,30 @@ func TestIsMarked(t *testing.T) {
 	}
 	if got := Mark("1-1", run); got != "MLRUN_RUN=1-1:12-345" {
 		t.Error(got)
+	}
+}
+
+func TestIsSealed(t *testing.T) {
+	run := ID{PID: 12, Start: 345}
+	seal := Seal(run)
+	text := func(soft, hard string) []byte {
+		return []byte("Limit                     Soft Limit           Hard Limit           Units     \n" +
+			"Max realtime priority     0                    0                    \n" +
+			"Max realtime timeout      " + soft + "  " + hard + "            us        \n")
+	}
+	own, other := strconv.FormatUint(seal, 10), strconv.FormatUint(Seal(ID{PID: 13, Start: 345}), 10)
+	for _, c := range []struct {
+		limits []byte
+		want   bool
+	}{
+		{text(own, own), true}, {text("unlimited", own), true}, {text("5", own), true},
+		{text(own, other), false}, {text(other, other), false}, {text("unlimited", "unlimited"), false}, {nil, false}, {text("", ""), false},
+	} {
+		if got := isSealed(c.limits, seal); got != c.want {
+			t.Errorf("%s: %v", c.limits, got)
+		}
+	}
+	if inner := Seal(ID{PID: 4 << 20, Start: 346}); inner >= seal || inner < 1<<61 {
+		t.Errorf("the seal of a later run is %d, want less than %d", inner, seal)
 	}
 }

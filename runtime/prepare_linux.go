@@ -102,8 +102,19 @@ func has(capability uint) bool {
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
+// seal marks who has no reaper of the run above, unless the configuration has a use of its own for the limit.
+func seal(list []launch.Rlimit, supervisor proc.ID) []launch.Rlimit {
+	mark := proc.Seal(supervisor)
+	var now unix.Rlimit
+	own := slices.ContainsFunc(list, func(l launch.Rlimit) bool { return l.Resource == unix.RLIMIT_RTTIME })
+	if own || unix.Prlimit(0, unix.RLIMIT_RTTIME, nil, &now) != nil || now.Max < mark {
+		return list
+	}
+	return append(list, launch.Rlimit{Name: "RLIMIT_RTTIME", Resource: unix.RLIMIT_RTTIME, Soft: mark, Hard: mark})
+}
+
 // launchConfig is what is applied between fork and exec.
-func (o *CreateOptions) launchConfig(supervisor proc.ID) launch.Config {
+func (o *CreateOptions) launchConfig(supervisor proc.ID, callerReaps bool) launch.Config {
 	p := o.Bundle.Spec.Process
 	mark := proc.Mark(os.Getenv(proc.MarkerEnv), supervisor)
 	c := launch.Config{
@@ -116,6 +127,9 @@ func (o *CreateOptions) launchConfig(supervisor proc.ID) launch.Config {
 	}
 	for _, l := range o.Bundle.Rlimits {
 		c.Rlimits = append(c.Rlimits, launch.Rlimit{Name: l.Type.Name, Resource: l.Type.Resource, Soft: l.Soft, Hard: l.Hard})
+	}
+	if callerReaps {
+		c.Rlimits = seal(c.Rlimits, supervisor)
 	}
 	c.UID, c.GID = uint32(os.Getuid()), uint32(os.Getgid())
 	if b := o.Bundle; b.UID != nil && *b.UID != c.UID || b.GID != nil && *b.GID != c.GID {

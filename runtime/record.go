@@ -83,7 +83,9 @@ func (r *record) status() (status specs.ContainerState, live bool) {
 // State is the state of a container: the properties of the runtime-spec, and mlrun's own.
 type State struct {
 	specs.State
-	MLRun Extension `json:"mlrun"`
+	Rootfs  string    `json:"rootfs"`  // "/": as Created in the place where runc has it
+	Created time.Time `json:"created"` // that of MLRun
+	MLRun   Extension `json:"mlrun"`
 }
 
 // Extension is what mlrun adds to the state of the runtime-spec.
@@ -121,7 +123,7 @@ type MemoryState struct {
 }
 
 func (r *record) state(status specs.ContainerState) *State {
-	s := &State{State: specs.State{
+	s := &State{Rootfs: "/", Created: r.Created, State: specs.State{
 		Version: specs.Version, ID: r.ID, Status: status, Bundle: r.Bundle, Annotations: r.Annotations,
 	}}
 	if r.Payload != nil && hasPayload(status) {

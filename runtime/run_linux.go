@@ -153,7 +153,7 @@ func (s *session) set(f func(*record)) {
 func (s *session) config() *supervise.Config {
 	m := s.rec.Memory
 	cfg := &supervise.Config{
-		ID: s.opts.ID, Launch: s.opts.launchConfig(proc.Self()), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
+		ID: s.opts.ID, Launch: s.opts.launchConfig(proc.Self(), s.rec.CallerReaps), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
 		Grace: time.Duration(m.GraceNS), Log: s.rt.log,
 	}
 	if s.control != nil {

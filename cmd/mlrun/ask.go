@@ -129,7 +129,8 @@ func psTable(pids []int, options []string) error {
 type event struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
-	Data any    `json:"data,omitempty"`
+	Data any    `json:"data,omitempty"`  // statistics: clients decode them whatever the type is
+	More any    `json:"mlrun,omitempty"` // what is mlrun's own
 }
 
 // stats is the data of a "stats" event: the part of runc's that mlrun knows, with the names that it has there.
@@ -178,7 +179,7 @@ func newStats(u *runtime.Usage) *stats {
 	s := &stats{MLRun: &mlrunStats{Exact: u.Exact, Meter: u.Meter, Throttled: u.Throttled, Frozen: u.Frozen}}
 	s.CPU.Usage.User, s.CPU.Usage.Kernel = uint64(u.User), uint64(u.System)
 	s.CPU.Usage.Total = s.CPU.Usage.User + s.CPU.Usage.Kernel
-	s.Memory.Usage = statsEntry{Limit: 1<<64 - 1, Usage: uint64(u.Current), Max: uint64(u.Peak)}
+	s.Memory.Usage = statsEntry{Limit: 1<<64 - 1, Usage: uint64(u.Current), Max: uint64(max(u.Peak, u.Current))}
 	if u.MemoryLimit > 0 {
 		s.Memory.Usage.Limit = uint64(u.MemoryLimit)
 	}
@@ -254,11 +255,11 @@ func follow(rt *runtime.Runtime, id string, interval time.Duration) error {
 		case o := <-happened:
 			switch {
 			case o.Breach != nil:
-				err = enc.Encode(event{Type: "oom", ID: id, Data: o.Breach})
+				err = enc.Encode(event{Type: "oom", ID: id, More: o.Breach})
 			case o.Warning != nil:
-				err = enc.Encode(event{Type: "mlrun.warning", ID: id, Data: o.Warning})
+				err = enc.Encode(event{Type: "mlrun.warning", ID: id, More: o.Warning})
 			case o.Ended != nil:
-				err = enc.Encode(event{Type: "mlrun.ended", ID: id, Data: o.Ended})
+				err = enc.Encode(event{Type: "mlrun.ended", ID: id, More: o.Ended})
 			}
 		case err := <-ended:
 			if errors.Is(err, context.Canceled) {

@@ -95,6 +95,11 @@ func run(argv []string, inherited int) int {
 	root.SetArgs(args)
 	err := root.Execute()
 	if err != nil {
+		if a.log == "" { // of an unknown command no flag was looked at
+			f := root.PersistentFlags()
+			f.ParseErrorsAllowlist.UnknownFlags = true
+			_ = f.Parse(args)
+		}
 		a.report(err)
 	}
 	a.console.close()

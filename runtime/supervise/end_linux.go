@@ -309,6 +309,9 @@ func (l *loop) conclude() *Verdict {
 func (l *loop) account() {
 	m := &l.verdict.Memory
 	m.PeakSource = "pss"
+	if l.rusage == nil && m.Samples == 0 {
+		m.PeakSource = "none" // it ended before anybody looked, and somebody else was told of its maximum
+	}
 	if l.rusage != nil {
 		l.verdict.Rusage = newRusage(*l.rusage)
 		maxrss := l.verdict.Rusage.MaxRSS

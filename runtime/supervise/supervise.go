@@ -118,12 +118,12 @@ type Snapshot struct {
 
 // Notice is a breach that does not end the run.
 type Notice struct {
-	ID     string
-	Action string   // of limit.Action: "kill-largest", "kill-newest", "freeze", "signal"
-	Signal string   // "SIGUSR1", with "signal"
-	Memory int64    // bytes
-	Victim Victim   // the process that was killed, with KillLargest and KillNewest
-	Top    []Victim // the largest processes
+	ID     string   `json:"id"`
+	Action string   `json:"action"`           // of limit.Action: "kill-largest", "kill-newest", "freeze", "signal"
+	Signal string   `json:"signal,omitempty"` // "SIGUSR1", with "signal"
+	Memory int64    `json:"memory"`           // bytes
+	Victim Victim   `json:"victim,omitzero"`  // the process that was killed, with KillLargest and KillNewest
+	Top    []Victim `json:"top,omitempty"`    // the largest processes
 }
 
 // Op is what a Request asks for.

@@ -63,7 +63,7 @@ type Memory struct {
 	Overshoot        int64   `json:"overshoot,omitempty"`        // bytes: by how much the limit may be exceeded at the rate that package limit assumes
 	Bound            int64   `json:"-"`                          // bytes: the newest upper bound
 	Peak             int64   `json:"peak"`                       // bytes: the most that was measured
-	PeakSource       string  `json:"peakSource"`                 // "pss", or "maxrss" when no sample saw more than one process
+	PeakSource       string  `json:"peakSource"`                 // "pss", or "maxrss" when no sample saw more than one process, or "none"
 	PeakUpper        int64   `json:"peakUpper"`                  // bytes: the most that it can have been at any sample
 	SwapPeak         int64   `json:"swapPeak,omitempty"`         // bytes: the most that was swapped out at an exact reading
 	Breaches         int     `json:"breaches,omitempty"`         // how often the limit was exceeded

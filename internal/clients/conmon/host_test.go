@@ -89,7 +89,10 @@ type state struct {
 		Reason     string
 		ExitCode   int
 		Verdict    struct {
-			Memory struct{ Peak, PeakUpper int64 }
+			Memory struct {
+				PeakUpper  int64
+				PeakSource string
+			}
 		}
 	}
 }
