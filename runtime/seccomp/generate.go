@@ -69,9 +69,8 @@ func (s *spans) table(first uint32, t *table, conf *config) {
 // (libseccomp src/gen_bpf.c, _gen_bpf_arch).
 func numberSpans(audit uint32, conf *config, tables []*table) spans {
 	var (
-		s      spans
-		x32    *table
-		others bool
+		s           spans
+		x32, others *table
 	)
 	s.put(0, verdict{ret: badArch})
 	for _, t := range tables {
@@ -80,15 +79,28 @@ func numberSpans(audit uint32, conf *config, tables []*table) spans {
 		case t.arch.bit != 0:
 			x32 = t
 		default:
-			others = true
+			others = t
 			s.table(0, t, conf)
 		}
 	}
 	switch {
+	case audit != auditX86_64 || others == nil && x32 == nil:
+		return s
 	case x32 != nil:
 		s.table(x32Bit, x32, conf)
-	case others && audit == auditX86_64:
+	default:
 		s.put(x32Bit, verdict{ret: badArch})
+	}
+	// Numbers from 2^31 on without the bit: runc's check for new calls, which comes before all others, has them for x86_64, libseccomp for x32.
+	rest := s[len(s)-1].verdict
+	switch {
+	case others != nil && conf.enosys && others.named:
+		s.put(2*x32Bit, verdict{ret: noSuchCall})
+	case x32 != nil:
+		s.put(2*x32Bit, verdict{ret: conf.def})
+	}
+	s.put(3*x32Bit, rest)
+	if x32 == nil {
 		s.put(^uint32(0), verdict{ret: conf.def})
 	}
 	return s

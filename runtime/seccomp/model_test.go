@@ -223,39 +223,45 @@ func modelHolds(arg specs.LinuxSeccompArg, value uint64, bits int) bool {
 	return value&want == two&want
 }
 
-// model returns what a filter returns for a call.
-func model(s *specs.LinuxSeccomp, goarch string, d data) uint32 {
-	def := modelAction(s.DefaultAction, s.DefaultErrnoRet)
-	var in *modelArch
-	x86 := false
-	for _, a := range modelIncluded(s, goarch) {
-		if a.audit == d.arch && (a.name == "SCMP_ARCH_X32") == (d.nr >= x32Bit && d.arch == 0xc000003e) {
-			in = &a
-		}
-		x86 = x86 || a.name == "SCMP_ARCH_X86_64"
-	}
-	switch {
-	case in != nil:
-	case x86 && d.arch == 0xc000003e && d.nr == ^uint32(0):
-		return def
-	default:
-		return 0
-	}
+// modelNew tells whether a call is newer than all that a configuration names for its architecture.
+func modelNew(s *specs.LinuxSeccomp, a modelArch, number uint32) bool {
 	var greatest uint32
 	named := false
 	for _, call := range s.Syscalls {
 		for _, name := range call.Names {
-			if nr, ok := modelNumber(*in, name); ok {
+			if nr, ok := modelNumber(a, name); ok {
 				greatest, named = max(greatest, nr), true
 			}
 		}
 	}
-	switch s.DefaultAction {
-	case "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE":
-	default:
-		if named && d.nr > greatest {
+	return named && number > greatest && !slices.Contains([]specs.LinuxSeccompAction{specs.ActAllow, specs.ActLog, specs.ActTrace}, s.DefaultAction)
+}
+
+// model returns what a filter returns for a call.
+func model(s *specs.LinuxSeccomp, goarch string, d data) uint32 {
+	def := modelAction(s.DefaultAction, s.DefaultErrnoRet)
+	var in *modelArch
+	wide := d.arch == 0xc000003e
+	x86 := false
+	for _, a := range modelIncluded(s, goarch) {
+		if a.audit != d.arch {
+			continue
+		}
+		x32 := a.name == "SCMP_ARCH_X32"
+		if (!wide || x32 == (d.nr&x32Bit != 0)) && modelNew(s, a, d.nr) {
 			return 0x50000 + 38
 		}
+		if !wide || x32 == (d.nr >= x32Bit) {
+			in = &a
+		}
+		x86 = x86 || wide && !x32
+	}
+	switch {
+	case in != nil:
+	case x86 && d.nr == ^uint32(0):
+		return def
+	default:
+		return 0
 	}
 	rules, _ := modelRules(s, *in, d.nr)
 	for _, r := range rules {
