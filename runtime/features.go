@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/json"
 	goruntime "runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -18,7 +19,41 @@ type Features struct {
 
 // FeaturesMLRun says how limits are held.
 type FeaturesMLRun struct {
-	Memory MemoryFeatures `json:"memory"`
+	Memory     MemoryFeatures `json:"memory"`
+	Limits     []HeldLimit    `json:"limits"`
+	Mechanisms []Mechanism    `json:"mechanisms"`
+}
+
+// HeldLimit is a limit that a bundle can have, and how it is held on this machine.
+type HeldLimit struct {
+	Path string  `json:"path"`           // "process.rlimits"
+	Name string  `json:"name,omitempty"` // "RLIMIT_NOFILE"
+	Held string  `json:"held"`           // "kernel", "sampled", "advisory" or "none"
+	By   string  `json:"by,omitempty"`
+	Hard *uint64 `json:"hard,omitempty"` // the most that it can be without CAP_SYS_RESOURCE
+}
+
+// Mechanism is something of the kernel's, which was tried.
+type Mechanism struct {
+	Name  string `json:"name"`
+	For   string `json:"for"`
+	Works bool   `json:"works"`
+	Why   string `json:"why,omitempty"` // it does not
+}
+
+// MarshalJSON also writes the lists that are empty: without them they would be unknown (features.md), and that they are not.
+func (f *Features) MarshalJSON() ([]byte, error) {
+	type linux struct {
+		*features.Linux
+		Namespaces []string `json:"namespaces"`
+	}
+	type spec struct {
+		features.Features
+		MountOptions []string      `json:"mountOptions"`
+		Linux        linux         `json:"linux"`
+		MLRun        FeaturesMLRun `json:"mlrun"`
+	}
+	return json.Marshal(spec{f.Features, f.MountOptions, linux{f.Linux, f.Linux.Namespaces}, f.MLRun})
 }
 
 // MemoryFeatures says how closely a memory limit is watched here. Package limit has the formula.
@@ -42,6 +77,7 @@ func GetFeatures() *Features {
 	no := false
 	f := &Features{Features: features.Features{
 		OCIVersionMin: "1.0.0", OCIVersionMax: specs.Version,
+		Annotations:  map[string]string{"dev.mlrun.cgroups": "none"},
 		Hooks:        []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
 		MountOptions: []string{},
 		Linux: &features.Linux{
@@ -66,5 +102,6 @@ func GetFeatures() *Features {
 	if err := meter.ProbeEvents(); err != nil {
 		m.Meter, m.NoEvents = string(meter.Poll), err.Error()
 	}
+	f.host()
 	return f
 }

@@ -250,3 +250,24 @@ func quote(s string) string {
 	}
 	return strconv.Quote(s)
 }
+
+// Known lists what a configuration may use here: actions, operators, architectures that filters are made for, and flags.
+func Known() (names struct {
+	Actions, Operators, Architectures, Flags []string
+}) {
+	for _, a := range actions {
+		names.Actions = append(names.Actions, string(a.name))
+	}
+	for _, op := range []specs.LinuxSeccompOperator{
+		specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpEqualTo, specs.OpGreaterEqual, specs.OpGreaterThan, specs.OpMaskedEqual,
+	} {
+		names.Operators = append(names.Operators, string(op))
+	}
+	for i := range archs {
+		names.Architectures = append(names.Architectures, string(archs[i].name))
+	}
+	names.Flags = []string{
+		string(flagTsync), string(specs.LinuxSeccompFlagLog), string(specs.LinuxSeccompFlagSpecAllow), string(specs.LinuxSeccompFlagWaitKillableRecv),
+	}
+	return names
+}
