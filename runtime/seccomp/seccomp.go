@@ -25,8 +25,8 @@
 //   - A rule that names an argument more than once is one rule for each of its conditions: any of them matches (runc, matchCall). In
 //     every other rule all conditions must hold.
 //
-// libseccomp refuses or drops some more combinations of conditional rules by the way it shares comparisons of 32 bits between them. Those
-// combinations are valid here, in the order above.
+// libseccomp shares comparisons of 32 bits between the rules of a call, and by that refuses, drops or mixes up some more combinations of
+// conditional rules, most of them where x32 is in the filter. Those combinations are valid here, in the order above.
 //
 // Arguments are compared as unsigned numbers of 64 bits, and on X86, X32 and ARM by their lower 32 bits, of which the value's upper half is
 // ignored (libseccomp, _db_rule_gen_32).
