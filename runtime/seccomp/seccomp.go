@@ -4,7 +4,7 @@
 //
 // [Compile] returns the classic BPF program, the flags to install it with, and whether that makes a listener; [Check] lists everything that is
 // wrong with a configuration. Both are pure functions of their arguments and work for every family of machines on each of them. What a filter
-// means is what it means to runc 1.4 with libseccomp 2.6; the sources named in comments are the files of those two.
+// means is what it means to runc with libseccomp; sources named in comments are their files, at commits 76d9cf5 (1.5.0-rc.1) and 90d3f7d (after 2.6).
 //
 // Architecture: the native one is always in the filter, others of the family of the machine if they are listed (SCMP_ARCH_X86_64, X86 and X32;
 // AARCH64 and ARM; RISCV64). One that the machine can never run is passed over. A call of an architecture that is not in the filter
