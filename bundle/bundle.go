@@ -44,6 +44,9 @@ type Bundle struct {
 	// Dir is the absolute path of the bundle. Symbolic links are kept.
 	Dir string
 
+	// File is the name of config.json in errors: as Load or Parse were given it.
+	File string
+
 	// Raw is config.json as it was read, for [Parse].
 	Raw []byte
 
@@ -125,7 +128,7 @@ func parse(data []byte, dir, file string, o Options, resolve bool) (*Bundle, err
 	if problem != nil {
 		return nil, &Error{File: file, Problems: []Problem{*problem}}
 	}
-	b := &Bundle{Dir: dir, Raw: data, Spec: new(specs.Spec), MemoryLimit: -1, MemoryReservation: -1, MemorySwap: -1}
+	b := &Bundle{Dir: dir, File: file, Raw: data, Spec: new(specs.Spec), MemoryLimit: -1, MemoryReservation: -1, MemorySwap: -1}
 	c := &checker{tree: t, bundle: b}
 	c.decode()
 	c.validate()

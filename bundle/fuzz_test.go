@@ -24,7 +24,7 @@ func FuzzParse(f *testing.F) {
 			checkError(t, err)
 			return
 		}
-		again, err := Parse(b.Raw, b.Dir, "copy", o)
+		again, err := Parse(b.Raw, b.Dir, b.File, o)
 		if err != nil {
 			t.Fatal(err)
 		}

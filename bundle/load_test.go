@@ -32,10 +32,10 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Dir != dir || string(b.Raw) != minimal || b.Spec.Process.Args[0] != "true" {
+	if b.Dir != dir || b.File != filepath.Join(dir, ConfigName) || string(b.Raw) != minimal || b.Spec.Process.Args[0] != "true" {
 		t.Errorf("bundle %+v", b)
 	}
-	parsed, err := Parse(b.Raw, b.Dir, "copy", Options{})
+	parsed, err := Parse(b.Raw, b.Dir, b.File, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

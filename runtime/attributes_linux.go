@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -234,9 +233,8 @@ func isEnabled(file, text string) bool {
 
 // warnings are what the caller of Run and Create is told about a bundle besides bundle.Warnings.
 func warnings(b *bundle.Bundle) (list []string) {
-	file := filepath.Join(b.Dir, bundle.ConfigName)
 	if _, missing := capabilities(b.Spec.Process.Capabilities); len(missing) > 0 {
-		list = append(list, file+": process.capabilities: not granted, since the caller does not have them: "+strings.Join(missing, ", "))
+		list = append(list, b.File+": process.capabilities: not granted, since the caller does not have them: "+strings.Join(missing, ", "))
 	}
 	return list
 }

@@ -3,7 +3,6 @@ package runtime
 import (
 	"encoding/binary"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +34,7 @@ func Check(b *bundle.Bundle) error {
 	if len(p) == 0 {
 		return nil
 	}
-	return &bundle.Error{File: filepath.Join(b.Dir, "config.json"), Problems: p}
+	return &bundle.Error{File: b.File, Problems: p}
 }
 
 // checkRlimits refuses limits that the kernel does not know, and hard ones that this process may not raise.

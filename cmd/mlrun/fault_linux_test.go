@@ -256,18 +256,10 @@ func TestExecReaperKilled(t *testing.T) {
 	other := s.bundle(family + "wait")
 	s.must("run", "--detach", "--id", "x", dir)
 	ids := pids(t, dir+"/pids", 4)
-	file := filepath.Join(s.dir, "pid")
-	c := s.command("exec", "--detach", "--pid-file", file, "--cwd", other, "x", "sh", "-c", family+"wait")
-	if err := c.Run(); err != nil {
-		t.Fatal(err)
-	}
-	ids = append(ids, pids(t, other+"/pids", 4)...)
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, _ := strconv.Atoi(string(b))
-	unix.Kill(parentOf(t, pid), unix.SIGKILL)
+	s.must("exec", "--detach", "--cwd", other, "x", "sh", "-c", family+"wait")
+	executed := pids(t, other+"/pids", 4)
+	ids = append(ids, executed...)
+	unix.Kill(parentOf(t, executed[0].PID), unix.SIGKILL)
 	gone(t, ids)
 	eventually(t, "it is stopped", func() bool { return s.state("x").MLRun.Reason == "killed" })
 	s.must("delete", "x")
@@ -687,11 +679,19 @@ func TestBothKilled(t *testing.T) {
 	}
 }
 
+// parentOf is a process of mlrun, which the caller may signal: never the test's own or init.
 func parentOf(t *testing.T, pid int) int {
 	t.Helper()
 	st, err := proc.Root.Stat(pid)
 	if err != nil {
 		t.Fatal(err)
+	}
+	parent, err := proc.Root.Stat(st.PPID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parent.PID == os.Getpid() || !strings.HasPrefix(parent.Comm, "mlrun") {
+		t.Fatalf("the parent of process %d is %d, %s: not mlrun's", pid, parent.PID, parent.Comm)
 	}
 	return st.PPID
 }

@@ -69,8 +69,15 @@ func TestScripts(t *testing.T) {
 			return expandConfigs(e.WorkDir)
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "root" {
+			switch name {
+			case "root":
 				return os.Getuid() == 0, nil
+			case "selinux":
+				_, err := os.Stat("/sys/fs/selinux/enforce")
+				return err == nil, nil
+			case "apparmor":
+				b, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+				return strings.HasPrefix(string(b), "Y"), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
