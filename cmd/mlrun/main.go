@@ -92,6 +92,10 @@ func run(argv []string, inherited int) int {
 	if len(args) > 0 && args[0] == "run" || a.signals != nil {
 		args = expandVerbose(args)
 	}
+	if completing(args) && root.HasSubCommands() {
+		a.complete(root)
+		args = question(args)
+	}
 	root.SetArgs(args)
 	err := root.Execute()
 	if err != nil {
@@ -146,10 +150,10 @@ EXIT STATUS
 		Version:           version + "\nspec: " + specs.Version, // the form that clients of OCI runtimes parse
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // completion is one of the commands
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&a.root, "root", "", "state directory (default "+runtime.DefaultRoot()+")")
+	f.StringVar(&a.root, "root", "", "state `DIR`ectory (default "+runtime.DefaultRoot()+")")
 	f.StringVar(&a.log, "log", "", "also write errors and warnings to `FILE`")
 	f.StringVar(&a.logFormat, "log-format", "text", "form of --log: text or json")
 	f.BoolVar(&a.debug, "debug", false, "accepted for compatibility")
@@ -168,12 +172,11 @@ EXIT STATUS
 		{"run", a.runCmd}, {"limit", a.limitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
 		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
 		{"features", a.featuresCmd}, {"exec", a.execCmd}, {"ps", a.psCmd}, {"events", a.eventsCmd},
-		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd},
+		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"completion", a.completionCmd},
 	}
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
 			root.AddCommand(c.make())
-			root.CompletionOptions.DisableDefaultCmd = true // five more commands otherwise
 			return root
 		}
 	}
