@@ -7,12 +7,16 @@ TESTFLAGS    ?=
 # Debian packages that the tests need beyond Go. They are installed with apt-get when they are missing and that is possible.
 TEST_PACKAGES ?= bash conmon munge procps python3-minimal slurm-client slurmctld slurmd util-linux
 
-.PHONY: all build test race lint bench fuzz clean test-packages
+
+.PHONY: all build man test race lint bench fuzz clean test-packages
 
 all: build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o mlrun ./cmd/mlrun
+
+man:
+	$(GO) test -count=1 -run '^TestManPages$$' ./cmd/mlrun -update
 
 test-packages:
 	@if [ -n "$(strip $(TEST_PACKAGES))" ]; then scripts/install-packages $(TEST_PACKAGES); fi

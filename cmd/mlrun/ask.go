@@ -88,7 +88,7 @@ EXIT STATUS
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringVarP(&format, "format", "f", "table", "table or json")
+	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORMAT`: table or json")
 	return cmd
 }
 

@@ -57,7 +57,7 @@ func (a *app) checkCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "text", "text or json")
+	cmd.Flags().StringVarP(&format, "format", "f", "text", "`FORMAT`: text or json")
 	cmd.Flags().BoolVar(&ignore, "ignore-unsupported", false, "warn about properties that are not supported")
 	return cmd
 }

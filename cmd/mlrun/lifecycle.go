@@ -172,7 +172,7 @@ func (a *app) listCmd() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "table", "table or json")
+	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORMAT`: table or json")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the ids only")
 	return cmd
 }

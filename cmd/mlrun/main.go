@@ -155,7 +155,7 @@ EXIT STATUS
 	f := root.PersistentFlags()
 	f.StringVar(&a.root, "root", "", "state `DIR`ectory (default "+runtime.DefaultRoot()+")")
 	f.StringVar(&a.log, "log", "", "also write errors and warnings to `FILE`")
-	f.StringVar(&a.logFormat, "log-format", "text", "form of --log: text or json")
+	f.StringVar(&a.logFormat, "log-format", "text", "`FORMAT` of --log: text or json")
 	f.BoolVar(&a.debug, "debug", false, "accepted for compatibility")
 	f.StringVar(&a.rootless, "rootless", "auto", "accepted for compatibility: mlrun needs no root")
 	f.BoolVar(&a.systemdCgroup, "systemd-cgroup", false, "accepted for compatibility: mlrun uses no cgroups")

@@ -67,7 +67,7 @@ func (m *memoryFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
 
 func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVarP(&c.bundle, "bundle", "b", "", "the bundle's `DIR`ectory; the argument is the id then")
-	f.StringVar(&c.id, "id", "", "id of the container; the argument is the bundle then")
+	f.StringVar(&c.id, "id", "", "`ID` of the container; the argument is the bundle then")
 	f.StringVar(&c.memory, "memory", "", "memory limit in place of the bundle's: an integer with G, M, K, B or nothing (`SIZE`)")
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
 	c.memoryFlags.add(f)
