@@ -7,16 +7,30 @@ TESTFLAGS    ?=
 # Debian packages that the tests need beyond Go. They are installed with apt-get when they are missing and that is possible.
 TEST_PACKAGES ?= bash conmon munge procps python3-minimal slurm-client slurmctld slurmd util-linux
 
+BINARY       ?= mlrun
+PREFIX       ?= /usr/local
+DESTDIR      ?=
+BIN           = $(DESTDIR)$(PREFIX)/bin
+SHARE         = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: all build man test race lint bench fuzz clean test-packages
+.PHONY: all build man install test race lint bench fuzz clean test-packages
 
 all: build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o mlrun ./cmd/mlrun
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o "$(BINARY)" ./cmd/mlrun
 
 man:
 	$(GO) test -count=1 -run '^TestManPages$$' ./cmd/mlrun -update
+
+# The scripts for completion are what the new binary prints, so it must run here.
+install: build
+	install -d "$(BIN)" "$(SHARE)/man/man1" "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" "$(SHARE)/fish/vendor_completions.d"
+	install -m 755 "$(BINARY)" "$(BIN)/mlrun"
+	install -m 644 man/*.1 "$(SHARE)/man/man1"
+	umask 022; "$(BIN)/mlrun" completion bash >"$(SHARE)/bash-completion/completions/mlrun"
+	umask 022; "$(BIN)/mlrun" completion zsh >"$(SHARE)/zsh/site-functions/_mlrun"
+	umask 022; "$(BIN)/mlrun" completion fish >"$(SHARE)/fish/vendor_completions.d/mlrun.fish"
 
 test-packages:
 	@if [ -n "$(strip $(TEST_PACKAGES))" ]; then scripts/install-packages $(TEST_PACKAGES); fi
@@ -43,4 +57,4 @@ fuzz:
 	GO="$(GO)" FUZZTIME="$(FUZZTIME)" scripts/fuzz
 
 clean:
-	rm -rf mlrun dist
+	rm -rf "$(BINARY)" dist
