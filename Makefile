@@ -7,7 +7,7 @@ TESTFLAGS    ?=
 # Debian packages that the tests need beyond Go. They are installed with apt-get when they are missing and that is possible.
 TEST_PACKAGES ?= bash conmon munge procps python3-minimal slurm-client slurmctld slurmd util-linux
 
-BINARY       ?= mlrun
+BINARY        = mlrun
 PREFIX       ?= /usr/local
 DESTDIR      ?=
 BIN           = $(DESTDIR)$(PREFIX)/bin
@@ -57,4 +57,4 @@ fuzz:
 	GO="$(GO)" FUZZTIME="$(FUZZTIME)" scripts/fuzz
 
 clean:
-	rm -rf "$(BINARY)" dist
+	rm -rf mlrun dist
