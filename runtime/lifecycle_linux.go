@@ -162,6 +162,7 @@ func (r *Runtime) List() ([]*State, error) {
 func (r *Runtime) Delete(id string, force bool) error {
 	err := r.delete(id, force)
 	if force && errors.Is(err, ErrNotExist) {
+		r.store.Sweep() // the one before may have been interrupted
 		return nil
 	}
 	return err

@@ -321,14 +321,44 @@ func (d *Dir) Lock() (unlock func(), err error) {
 
 // Discard removes the container in one step for everybody else, also for a supervisor that is only about to write to it: it moves away first.
 func (d *Dir) Discard() error {
-	moved := filepath.Join(filepath.Dir(d.path), fmt.Sprintf("%sgone-%d-%d", longMark, os.Getpid(), time.Now().UnixNano()))
+	root := filepath.Dir(d.path)
+	moved := filepath.Join(root, fmt.Sprintf("%s%d-%d", discarded, os.Getpid(), time.Now().UnixNano()))
 	switch err := os.Rename(d.path, moved); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	return (&Dir{ID: d.ID, path: moved}).Remove()
+	if err := (&Dir{ID: d.ID, path: moved}).Remove(); err != nil {
+		return err
+	}
+	sweep(root)
+	return nil
+}
+
+// discarded is what the names of directories begin with that have moved away to be removed; that of no id does.
+const discarded = longMark + "gone-"
+
+// Sweep removes what is left of containers whose removal was interrupted. Discard does, too.
+func (s *Store) Sweep() {
+	if s.check() == nil {
+		sweep(s.root)
+	}
+}
+
+// sweep may meet those who remove the same: they do not mind each other.
+func sweep(root string) {
+	f, err := os.Open(root)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	for _, n := range names {
+		if strings.HasPrefix(n, discarded) {
+			_ = (&Dir{path: filepath.Join(root, n)}).Remove()
+		}
+	}
 }
 
 // Remove removes the container. From the first moment on it is not found any more; an interrupted removal leaves nothing

@@ -112,6 +112,54 @@ func TestOneCreatorWins(t *testing.T) {
 	}
 }
 
+// TestInterruptedDiscard leaves what a process leaves that is killed while it removes a container.
+func TestInterruptedDiscard(t *testing.T) {
+	s := open(t)
+	rest := func(name string) {
+		for _, file := range []string{"state.json", "config.json"} {
+			os.Mkdir(filepath.Join(s.Root(), name), 0o700)
+			if err := os.WriteFile(filepath.Join(s.Root(), name, file), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check := func(what string, want ...string) {
+		t.Helper()
+		entries, err := os.ReadDir(s.Root())
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if err != nil || !slices.Equal(names, want) {
+			t.Errorf("%s: %q, %v, want %q", what, names, err, want)
+		}
+	}
+	s.Sweep() // nothing is there
+	create(t, s, "stays")
+	var dirs []*Dir
+	for _, id := range strings.Fields("a b c d e f") {
+		dirs = append(dirs, create(t, s, id))
+	}
+	rest("~gone-1-1")
+	rest("~gone-1-2")
+	if ids, err := s.List(); err != nil || len(ids) != 7 {
+		t.Errorf("listed: %q, %v", ids, err)
+	}
+	var wg sync.WaitGroup
+	for _, d := range dirs {
+		wg.Go(func() {
+			if err := d.Discard(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	check("after discards", "stays")
+	rest("~gone-1-3")
+	s.Sweep()
+	check("after a sweep", "stays")
+}
+
 func TestDamagedState(t *testing.T) {
 	s := open(t)
 	for content, want := range map[string]string{
@@ -220,4 +268,6 @@ func TestLock(t *testing.T) {
 	}
 }
 
-func TestAsNobody(t *testing.T) { asnobody.Run(t, "^Test(RoundTrip|IDs|DamagedState|UnusableRoot)$") }
+func TestAsNobody(t *testing.T) {
+	asnobody.Run(t, "^Test(RoundTrip|IDs|InterruptedDiscard|DamagedState|UnusableRoot)$")
+}
