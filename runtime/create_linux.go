@@ -165,6 +165,10 @@ func adoptSession(root, id string, preserve int) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Until the record names the supervisor, one whose creator was killed is stopped for everybody, and may be gone or another one by now.
+	if os.Getppid() != rec.Creator.PID {
+		return nil, fmt.Errorf("%s: who creates it has ended", id)
+	}
 	rec.Supervisor = proc.Self()
 	s := &session{rt: rt, dir: dir, rec: rec, opts: &CreateOptions{ID: id, Bundle: b, PreserveFDs: preserve, Report: rec.Report}}
 	if err := s.save(); err != nil {

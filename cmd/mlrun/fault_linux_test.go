@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -322,6 +323,37 @@ func TestCreatorKilled(t *testing.T) {
 	if out := s.must("list", "-q"); out != "" {
 		t.Errorf("left: %q", out)
 	}
+}
+
+// TestSupervisorOfNobody starts a supervisor as one comes to start whose mlrun create was killed: it must leave the container alone, which others take for
+// stopped and may have removed and made again.
+func TestSupervisorOfNobody(t *testing.T) {
+	s := newSite(t)
+	s.must("create", "--bundle", s.bundle("exec sleep 1000"), "x")
+	before := s.state("x")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := s.command("supervise", s.dir+"/mlrun", "x", "0")
+	c.ExtraFiles = []*os.File{w}
+	err = c.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(r)
+	if err != nil || !strings.Contains(string(answer), "has ended") {
+		t.Errorf("it says %q, %v", answer, err)
+	}
+	if c.Wait(); c.ProcessState.ExitCode() != 1 {
+		t.Errorf("%v", c.ProcessState)
+	}
+	if after := s.state("x"); after != before {
+		t.Errorf("state %+v, was %+v", after, before)
+	}
+	s.must("start", "x")
 }
 
 func TestTwoCreators(t *testing.T) {
@@ -697,5 +729,5 @@ func parentOf(t *testing.T, pid int) int {
 }
 
 func TestFaultsAsNobody(t *testing.T) {
-	asnobody.Run(t, "^Test(SupervisorKilled|ExecReaperKilled|ExecClientKilled|ReaperKilled|ReaperStopped|CreatorKilled|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm|BothKilled|NoMoreThreads)$")
+	asnobody.Run(t, "^Test(SupervisorKilled|ExecReaperKilled|ExecClientKilled|ReaperKilled|ReaperStopped|CreatorKilled|SupervisorOfNobody|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm|BothKilled|NoMoreThreads)$")
 }
