@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	goruntime "runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -129,6 +133,9 @@ func (r *Runtime) stopped(d *store.Dir, rec *record, s *State) *State {
 	return s
 }
 
+// IDs are those of all containers, sorted.
+func (r *Runtime) IDs() ([]string, error) { return r.store.List() }
+
 // List tells the states of all containers, without their current memory. One whose state cannot be used is listed with the
 // problem.
 func (r *Runtime) List() ([]*State, error) {
@@ -136,25 +143,36 @@ func (r *Runtime) List() ([]*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	states := make([]*State, 0, len(ids))
-	for _, id := range ids {
-		_, rec, err := r.find(id)
-		switch {
-		case errors.Is(err, ErrNotExist):
-			continue // deleted meanwhile
-		case err != nil:
-			s := (&record{ID: id}).state(specs.StateStopped)
-			s.MLRun.Problem = err.Error()
-			states = append(states, s)
-			continue
-		}
-		s, status, live := rec.now()
-		if status == specs.StateStopped && (rec.Verdict != nil || !live) {
-			s.finished(rec)
-		}
-		states = append(states, s)
+	states := make([]*State, len(ids))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(goruntime.NumCPU(), 1+len(ids)/100) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(ids)); i = next.Add(1) - 1 {
+				states[i] = r.listed(ids[i])
+			}
+		})
 	}
-	return states, nil
+	wg.Wait()
+	return slices.DeleteFunc(states, func(s *State) bool { return s == nil }), nil
+}
+
+// listed is the state of a container in a list; nil when it was deleted meanwhile.
+func (r *Runtime) listed(id string) *State {
+	_, rec, err := r.find(id)
+	switch {
+	case errors.Is(err, ErrNotExist):
+		return nil
+	case err != nil:
+		s := (&record{ID: id}).state(specs.StateStopped)
+		s.MLRun.Problem = err.Error()
+		return s
+	}
+	s, status, live := rec.now()
+	if status == specs.StateStopped && (rec.Verdict != nil || !live) {
+		s.finished(rec)
+	}
+	return s
 }
 
 // Delete removes a container that is created or stopped, and with force any. Nothing of it is left when it returns. With

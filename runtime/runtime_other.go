@@ -42,6 +42,9 @@ func (r *Runtime) Kill(string, syscall.Signal, bool) error { return ErrUnsupport
 // State is not supported here.
 func (r *Runtime) State(string) (*State, error) { return nil, ErrUnsupported }
 
+// IDs is not supported here.
+func (r *Runtime) IDs() ([]string, error) { return nil, ErrUnsupported }
+
 // List is not supported here.
 func (r *Runtime) List() ([]*State, error) { return nil, ErrUnsupported }
 

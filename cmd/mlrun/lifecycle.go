@@ -155,17 +155,18 @@ func (a *app) listCmd() *cobra.Command {
 				return err
 			}
 			return a.with(func(rt *runtime.Runtime) error {
+				if quiet {
+					ids, err := rt.IDs()
+					for _, id := range ids {
+						fmt.Println(id)
+					}
+					return err
+				}
 				states, err := rt.List()
 				if err != nil {
 					return err
 				}
-				switch {
-				case quiet:
-					for _, s := range states {
-						fmt.Println(s.ID)
-					}
-					return nil
-				case format == "json":
+				if format == "json" {
 					return printJSON(states)
 				}
 				return table(states)
