@@ -123,8 +123,9 @@ func (r *rig) why(args []string) string {
 
 var stateMeasurement = measurement{
 	name: "state", title: "Asking for the state of a container",
-	text: `The state of a running container; of the other runtimes', a created one. The bare command is /bin/true again.`,
-	run:  (*rig).state,
+	text: `The state of a running container, and its statistics; of the other runtimes', the state of a created one. The bare command is /bin/true
+again.`,
+	run: (*rig).state,
 }
 
 func (r *rig) state() ([]table, error) {
@@ -138,7 +139,10 @@ func (r *rig) state() ([]table, error) {
 	}
 	defer r.remove(id)
 	bare := same("posix_spawn", r.nop)
-	list := []*timed{bare, same("mlrun state", r.mlrun, "state", "--root", r.root(), id)}
+	list := []*timed{
+		bare, same("mlrun state", r.mlrun, "state", "--root", r.root(), id),
+		same("mlrun events --stats", r.mlrun, "events", "--root", r.root(), "--stats", id),
+	}
 	for _, o := range r.tools.oci {
 		if o.broken != "" {
 			continue

@@ -37,8 +37,8 @@ type measurement struct {
 	proof             bool // not a cost but a promise: measured on request only, and an error when it is broken
 }
 
-var measurements = []measurement{overshootMeasurement, returnMeasurement, launchMeasurement, stateMeasurement, residentMeasurement, monitorMeasurement,
-	escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
+var measurements = []measurement{overshootMeasurement, returnMeasurement, launchMeasurement, stateMeasurement, listMeasurement, residentMeasurement,
+	monitorMeasurement, escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
 
 func main() {
 	runs := flag.Int("runs", defaultRuns, "`N` rounds; quick measurements take ten times as many, slow ones fewer")
