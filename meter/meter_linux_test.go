@@ -281,7 +281,7 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestAsNobody(t *testing.T) {
-	asnobody.Run(t, "^Test(Unreadable|PrivateMemory|SharedMemoryCountsOnce|Zombie)$")
+	asnobody.Run(t, "^(Test(Unreadable|PrivateMemory|SharedMemoryCountsOnce|Zombie)|ExampleMeter)$")
 }
 
 // TestCopyOnWrite checks that the bound sees pages that are copied without any growth of a resident set.

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"mlrun/bundle"
+	"mlrun/internal/asnobody"
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
@@ -95,3 +96,5 @@ func TestEffectiveLimits(t *testing.T) {
 		t.Errorf("limits %+v", l)
 	}
 }
+
+func TestExamplesAsNobody(t *testing.T) { asnobody.Run(t, "^Example") }
