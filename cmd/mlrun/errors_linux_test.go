@@ -77,7 +77,6 @@ type errorSite struct {
 
 func newErrorSite(t *testing.T) *errorSite {
 	e := &errorSite{site: newSite(t), log: t.TempDir() + "/log"}
-	e.env = promptly(e.env)
 	for _, f := range []**os.File{&e.stdout, &e.stderr} {
 		var err error
 		if *f, err = os.CreateTemp(t.TempDir(), "output"); err != nil {
@@ -119,14 +118,6 @@ func newErrorSite(t *testing.T) *errorSite {
 		}
 	}
 	return e
-}
-
-// promptly is an environment in which the race detector does not make every process sleep for a second at its end.
-func promptly(env []string) []string {
-	if os.Getenv("GORACE") != "" {
-		return env
-	}
-	return append(env, "GORACE=atexit_sleep_ms=0")
 }
 
 // run runs mlrun in the working directory, for so long at most that a test fails rather than hangs.

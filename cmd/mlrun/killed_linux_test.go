@@ -53,7 +53,6 @@ func TestClientKilled(t *testing.T) {
 		t.Run(row.from+" "+row.args, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			s.env = promptly(s.env)
 			dir := s.bundle("exec sleep 1000")
 			life := s.killed(row, "c", dir, time.Hour) // ends by itself, or would live for ever
 			moments := 8

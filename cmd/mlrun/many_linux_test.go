@@ -16,10 +16,9 @@ import (
 func TestManyAtOnce(t *testing.T) {
 	containers, atOnce := 200, 20
 	if raced {
-		containers = 40
+		containers = 100
 	}
 	s := newSite(t)
-	s.env = promptly(s.env)
 	dir := s.bundle("exec sleep 1000")
 	work := make(chan func())
 	var all sync.WaitGroup
