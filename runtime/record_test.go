@@ -3,6 +3,8 @@
 package runtime
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,6 +96,54 @@ func TestEffectiveLimits(t *testing.T) {
 	}
 	if len(l) != 2 || l[0].Held != "sampled" || l[0].Hard != 5 || l[1].Held != "kernel" || l[1].Name != "RLIMIT_CORE" || l[1].Soft != 1 || l[1].Hard != 2 {
 		t.Errorf("limits %+v", l)
+	}
+}
+
+// TestListOfMany lists so many containers that their states are read side by side.
+func TestListOfMany(t *testing.T) {
+	r, err := New(Options{Root: t.TempDir() + "/root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := r.List(); err != nil || list == nil || len(list) > 0 {
+		t.Errorf("of none: %v, %v", list, err)
+	}
+	const n, damaged = 1000, 500
+	var want []string
+	for i := range n {
+		id := fmt.Sprintf("c%03d", i)
+		d, err := r.store.Create(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := &record{ID: id, Bundle: "/" + id, Verdict: []byte(`{"reason":"exited"}`)}
+		if err := d.Write(rec); err != nil {
+			t.Fatal(err)
+		}
+		if i == damaged {
+			err = d.WriteFile("state.json", []byte("{"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, id)
+	}
+	if ids, err := r.IDs(); err != nil || !slices.Equal(ids, want) {
+		t.Errorf("%d ids, %v", len(ids), err)
+	}
+	list, err := r.List()
+	if err != nil || len(list) != n {
+		t.Fatalf("%d containers, %v", len(list), err)
+	}
+	for i, s := range list {
+		switch {
+		case s.ID != want[i] || s.Status != specs.StateStopped:
+			t.Errorf("%d is %s, %s", i, s.ID, s.Status)
+		case i == damaged && !strings.Contains(s.MLRun.Problem, "damaged"):
+			t.Errorf("%s is damaged: %+v", s.ID, s)
+		case i != damaged && (s.MLRun.Problem != "" || s.MLRun.Reason != "exited" || s.Bundle != "/"+s.ID):
+			t.Errorf("%s: %+v", s.ID, s)
+		}
 	}
 }
 

@@ -163,13 +163,16 @@ func TestInterruptedDiscard(t *testing.T) {
 func TestDamagedState(t *testing.T) {
 	s := open(t)
 	for content, want := range map[string]string{
-		"":                             "damaged",
-		`{"version":1,"state":{"na`:    "damaged",
-		`{"version":99,"state":{}}`:    "newer mlrun",
-		`{"state":{}}`:                 "damaged",
-		`{"version":1,"state":[1]}`:    "damaged",
-		`[]`:                           "damaged",
-		"\x00\x00\x00\x00\x00\x00\x00": "damaged",
+		"":                                   "damaged",
+		`{"version":1,"state":{"na`:          "damaged",
+		`{"version":99,"state":{}}`:          "newer mlrun",
+		`{"state":{}}`:                       "damaged",
+		`{"version":1,"state":[1]}`:          "damaged",
+		`[]`:                                 "damaged",
+		`{"version":1,"state":{}}{}` + "}\n": "damaged",
+		`{"version":1,"state":{},"version":99` + "}\n": "newer mlrun",
+		`{"version":1,"state":{"name":1}` + "}\n":      "damaged",
+		"\x00\x00\x00\x00\x00\x00\x00":                 "damaged",
 	} {
 		d, err := s.Create("x")
 		if err != nil {
