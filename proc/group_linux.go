@@ -452,12 +452,18 @@ func (g *Group) Members() []ID {
 // Size is the number of processes as of the last Update.
 func (g *Group) Size() int { return int(g.size.Load()) }
 
-// Living counts the processes that have not ended, as of now; as of the last Update when another one is under way.
+// fewPIDs is how many pids Living looks at that were allocated since the last Update: it must not take long, since in a storm others fork meanwhile.
+const fewPIDs = 64
+
+// Living counts the processes that have not ended, as of now; as of the last Update when another one is under way, or in a storm of forks.
 func (g *Group) Living() int {
 	if !g.mu.TryLock() {
 		return g.Size()
 	}
 	defer g.mu.Unlock()
+	if last, ok := g.newest.Read(); ok && last > g.last && last-g.last <= fewPIDs {
+		g.probeNew(last, time.Now())
+	}
 	n := 0
 	for _, m := range g.members {
 		if g.fs.Alive(m.ID) {
