@@ -63,7 +63,7 @@ func (r *Runtime) Create(o CreateOptions) error {
 		return errors.Join(fmt.Errorf("state directory: %w", err), dir.Remove())
 	}
 	if err := r.startSupervisor(&o); err != nil {
-		return errors.Join(err, dir.Remove())
+		return errors.Join(err, withdraw(dir, rec.Creator))
 	}
 	if err := reload(dir, rec); err != nil {
 		return err
@@ -75,6 +75,21 @@ func (r *Runtime) Create(o CreateOptions) error {
 		return errors.Join(err, r.Delete(o.ID, true))
 	}
 	return nil
+}
+
+// withdraw removes what Create has made, unless somebody deletes it at this moment, or has and there is another one of that id by now.
+func withdraw(d *store.Dir, creator proc.ID) error {
+	unlock, err := d.TryLock()
+	if errors.Is(err, ErrNotExist) || errors.Is(err, unix.EWOULDBLOCK) {
+		return nil
+	}
+	if err == nil {
+		defer unlock()
+	}
+	if rec, err := load(d); err != nil || rec.Creator != creator {
+		return nil
+	}
+	return d.Remove()
 }
 
 func reload(d *store.Dir, rec *record) error {

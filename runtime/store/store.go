@@ -7,8 +7,8 @@
 //	ROOT/ID/...          whatever the caller keeps beside it
 //
 // ROOT is private to its owner (0700) and is refused when somebody else owns it. Two creators of one id: mkdir(2) lets
-// exactly one of them through. Whoever changes or removes a container holds its lock, flock(2) on its directory, which the
-// kernel gives back when the holder dies.
+// exactly one of them through. Whoever removes a container holds its lock, flock(2) on its directory, which the kernel gives back
+// when the holder dies; and so does who creates one until it has its first state: nobody meets one that is only half there.
 //
 // # What it does not
 //
@@ -115,8 +115,10 @@ func CheckID(id string) error {
 	case id == "." || id == "..":
 		bad = "a directory's name"
 	}
-	for i := 0; i < len(id) && bad == ""; i++ {
-		c := id[i]
+	for _, c := range id {
+		if bad != "" {
+			break
+		}
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '+' || c == '.' || c == '-') {
 			bad = fmt.Sprintf("contains %q", c)
 		}
@@ -150,12 +152,13 @@ const (
 type Dir struct {
 	ID   string
 	path string
+	held *os.File // the lock, from Create to the first state
 }
 
 // Path is the path of a file in the directory.
 func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
 
-// Create claims id. The error is ErrExist when it is taken.
+// Create claims id, and holds its lock until the first state is written. The error is ErrExist when the id is taken.
 func (s *Store) Create(id string) (*Dir, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
@@ -167,20 +170,59 @@ func (s *Store) Create(id string) (*Dir, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	switch err := os.Mkdir(path, 0o700); {
-	case errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("%s: %w", id, ErrExist)
-	case err != nil:
-		return nil, fmt.Errorf("state directory: %w", err)
-	}
 	d := &Dir{ID: id, path: path}
-	if len(id) > maxName {
-		if err := os.WriteFile(d.Path(idFile), []byte(id), 0o600); err != nil {
-			os.RemoveAll(path)
+	for ours := false; !ours; {
+		err := os.Mkdir(path, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("%s: %w", id, ErrExist)
+		}
+		if err == nil {
+			ours, err = d.hold()
+		}
+		if err != nil {
 			return nil, fmt.Errorf("state directory: %w", err)
 		}
 	}
+	if len(id) > maxName {
+		if err := os.WriteFile(d.Path(idFile), []byte(id), 0o600); err != nil {
+			return nil, errors.Join(fmt.Errorf("state directory: %w", err), d.Remove())
+		}
+	}
 	return d, nil
+}
+
+// hold locks a directory that was just made. false: somebody has removed it before, and there may be one of somebody else by now.
+func (d *Dir) hold() (bool, error) {
+	f, err := os.Open(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_ = flock(f, syscall.LOCK_EX) // a file system without locks has no lock to wait for either
+	if _, err := os.Lstat(d.Path(stateFile)); err == nil || !d.is(f) {
+		f.Close()
+		return false, nil
+	}
+	d.held = f
+	return true, nil
+}
+
+// letGo gives the lock of Create back.
+func (d *Dir) letGo() {
+	if d.held != nil {
+		d.held.Close()
+		d.held = nil
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(f.Fd()), how); err != syscall.EINTR {
+			return err
+		}
+	}
 }
 
 // Get finds the container id. The error is ErrNotExist when there is none.
@@ -258,7 +300,11 @@ func (d *Dir) Write(state any) error {
 
 // WriteState is Write for a state that is JSON already.
 func (d *Dir) WriteState(b []byte) error {
-	return d.WriteFile(stateFile, slices.Concat([]byte(before), b, []byte(after)))
+	err := d.WriteFile(stateFile, slices.Concat([]byte(before), b, []byte(after)))
+	if err == nil {
+		d.letGo()
+	}
+	return err
 }
 
 // WriteFile replaces a file in the directory atomically: readers see the old content or the new one.
@@ -308,24 +354,37 @@ func (d *Dir) Read(state any) error {
 }
 
 // Lock waits for the container's lock and returns the function that gives it back.
-func (d *Dir) Lock() (unlock func(), err error) {
-	f, err := os.Open(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", d.ID, ErrNotExist)
-	}
-	if err != nil {
-		return nil, err
-	}
+func (d *Dir) Lock() (unlock func(), err error) { return d.lock(syscall.LOCK_EX) }
+
+// TryLock is Lock that does not wait: the error is EWOULDBLOCK while somebody else has the lock.
+func (d *Dir) TryLock() (unlock func(), err error) { return d.lock(syscall.LOCK_EX | syscall.LOCK_NB) }
+
+// lock locks the directory that has the name once it is locked: the one before may have been removed while this one waited.
+func (d *Dir) lock(how int) (unlock func(), err error) {
 	for {
-		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != syscall.EINTR {
-			break
+		f, err := os.Open(d.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", d.ID, ErrNotExist)
 		}
-	}
-	if err != nil {
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f, how); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", d.path, err)
+		}
+		if d.is(f) {
+			return func() { f.Close() }, nil
+		}
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", d.path, err)
 	}
-	return func() { f.Close() }, nil
+}
+
+// is tells whether an open directory is the one of this name.
+func (d *Dir) is(f *os.File) bool {
+	mine, err := f.Stat()
+	now, gone := os.Lstat(d.path)
+	return err == nil && gone == nil && os.SameFile(mine, now)
 }
 
 // Discard removes the container in one step for everybody else, also for a supervisor that is only about to write to it: it moves away first.
@@ -373,6 +432,7 @@ func sweep(root string) {
 // Remove removes the container. From the first moment on it is not found any more; an interrupted removal leaves nothing
 // that is in the way.
 func (d *Dir) Remove() error {
+	defer d.letGo()
 	// state.json goes last: a half-removed container is still one.
 	entries, err := os.ReadDir(d.path)
 	if errors.Is(err, fs.ErrNotExist) {

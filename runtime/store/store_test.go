@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"mlrun/internal/asnobody"
@@ -110,6 +111,83 @@ func TestOneCreatorWins(t *testing.T) {
 	if won.Load() != 1 {
 		t.Errorf("%d creators won", won.Load())
 	}
+}
+
+// TestHalfCreated looks at a container that has no state yet: its lock is its creator's until it has one, or until that gives up.
+func TestHalfCreated(t *testing.T) {
+	s := open(t)
+	d := create(t, s, "x")
+	if _, err := d.TryLock(); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("before the first state: %v, want it to be locked", err)
+	}
+	if err := d.Write(1); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := d.TryLock()
+	if err != nil {
+		t.Fatalf("with a state: %v", err)
+	}
+	unlock()
+	if err := create(t, s, "y").Remove(); err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, "y")
+}
+
+// TestCreateMeetsDelete lets many create and delete the same id. Who has claimed it finds its own state, until it has one nobody removes it, and
+// nobody removes that of somebody else.
+func TestCreateMeetsDelete(t *testing.T) {
+	s := open(t)
+	var wg sync.WaitGroup
+	var over atomic.Bool
+	for range 4 {
+		wg.Go(func() {
+			for !over.Load() {
+				d, err := s.Get("same")
+				if errors.Is(err, ErrNotExist) {
+					continue
+				}
+				unlock, err := d.TryLock()
+				if err != nil {
+					continue
+				}
+				var n int
+				if d.Read(&n) == nil && n < 0 {
+					if err := d.Discard(); err != nil {
+						t.Error(err)
+					}
+				} else if _, err := os.Stat(d.Path(stateFile)); n == 0 && errors.Is(err, fs.ErrNotExist) {
+					_ = d.Discard() // what nobody has the lock of was left half done, or was removed
+				}
+				unlock()
+			}
+		})
+	}
+	var creators sync.WaitGroup
+	for i := range 4 {
+		creators.Go(func() {
+			for n := 1 + 1000*i; n < 200+1000*i; n++ {
+				d, err := s.Create("same")
+				if errors.Is(err, ErrExist) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var got int
+				if err := errors.Join(d.Write(n), d.Read(&got)); err != nil || got != n {
+					t.Errorf("%d is %d: %v", n, got, err)
+				}
+				if err := d.Write(-n); err != nil {
+					t.Errorf("the state of %d is gone: %v", n, err)
+				}
+			}
+		})
+	}
+	creators.Wait()
+	over.Store(true)
+	wg.Wait()
 }
 
 // TestInterruptedDiscard leaves what a process leaves that is killed while it removes a container.
@@ -244,6 +322,9 @@ func TestUnusableRoot(t *testing.T) {
 func TestLock(t *testing.T) {
 	s := open(t)
 	d := create(t, s, "x")
+	if err := d.Write(1); err != nil {
+		t.Fatal(err)
+	}
 	unlock, err := d.Lock()
 	if err != nil {
 		t.Fatal(err)
