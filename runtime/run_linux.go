@@ -173,7 +173,11 @@ func (s *session) config() *supervise.Config {
 	cfg.Created = s.created
 	cfg.Paused = func(paused bool) error {
 		s.set(func(r *record) { r.Paused = paused })
-		return s.save()
+		err := s.save()
+		if err != nil {
+			s.set(func(r *record) { r.Paused = !paused })
+		}
+		return err
 	}
 	cfg.Updated = func(u supervise.Update) error {
 		s.set(func(r *record) { r.update(u) })

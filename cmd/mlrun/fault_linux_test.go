@@ -463,14 +463,17 @@ func TestDiskFull(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(mount, unix.MNT_DETACH) })
 	s.must("--root", mount+"/r", "run", "--detach", "--id", "before", dir)
 	ids := pids(t, dir+"/pids", 4)
-	fill, err := os.Create(mount + "/fill")
-	if err != nil {
-		t.Fatal(err)
+	fill := func() {
+		f, err := os.Create(mount + "/fill")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
 	}
-	for _, err = fill.Write(make([]byte, 4096)); err == nil; {
-		_, err = fill.Write(make([]byte, 4096))
-	}
-	fill.Close()
+	fill()
 	for _, args := range [][]string{{"run", "--id", "x", dir}, {"create", "--bundle", dir, "x"}, {"run", "--detach", "--id", "x", dir}} {
 		_, errs, code := s.try(append([]string{"--root", mount + "/r"}, args...)...)
 		if code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "no space left on device") {
@@ -480,6 +483,35 @@ func TestDiskFull(t *testing.T) {
 	if out := s.must("--root", mount+"/r", "list", "-q"); out != "before\n" {
 		t.Errorf("list: %q", out)
 	}
+	// What cannot be recorded does not happen.
+	is := func(status string, stopped bool) {
+		t.Helper()
+		if out := s.must("--root", mount+"/r", "list"); !strings.Contains(out, " "+status+" ") {
+			t.Errorf("list: %q, want %s", out, status)
+		}
+		for _, id := range ids {
+			if st, err := proc.Root.Stat(id.PID); err != nil || st.Stopped() != stopped {
+				t.Errorf("process %d: %+v %v, want stopped: %v", id.PID, st, err, stopped)
+			}
+		}
+	}
+	full := func(args ...string) {
+		t.Helper()
+		if _, errs, code := s.try(append([]string{"--root", mount + "/r"}, args...)...); code != 1 || !strings.Contains(errs, "no space left on device") {
+			t.Errorf("%v: exit code %d, %q", args, code, errs)
+		}
+	}
+	full("pause", "before")
+	is("running", false)
+	os.Remove(mount + "/fill")
+	s.must("--root", mount+"/r", "pause", "before")
+	fill()
+	full("resume", "before")
+	is("paused", true)
+	os.Remove(mount + "/fill")
+	s.must("--root", mount+"/r", "resume", "before")
+	is("running", false)
+	fill()
 	s.must("--root", mount+"/r", "kill", "before", "KILL")
 	gone(t, ids)
 	s.must("--root", mount+"/r", "delete", "--force", "before")

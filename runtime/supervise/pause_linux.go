@@ -82,26 +82,40 @@ func (l *loop) onPause(r Request) {
 		r.Reply(Snapshot{}, errors.New("it is stopped for being over its memory limit"))
 		return
 	}
-	finish := func(err error) {
+	paused := func(err error) {
 		l.post(func(l *loop) {
 			if err == nil {
-				l.paused = want
-				if l.cfg.Paused != nil {
-					err = l.cfg.Paused(want)
-				}
+				err = l.record(true)
 			}
-			r.Reply(Snapshot{}, err)
+			told := func() { r.Reply(Snapshot{}, err) }
+			if err == nil || !l.sampler.resumePaused(told) { // nobody would know that it is paused
+				told()
+			}
 		})
 	}
 	posted := false
 	if want {
-		posted = l.sampler.halt(func(err error) { go finish(err) })
+		posted = l.sampler.halt(func(err error) { go paused(err) })
+	} else if err := l.record(false); err != nil {
+		r.Reply(Snapshot{}, err) // and it stays paused, as its state says
+		return
 	} else {
-		posted = l.sampler.resumePaused(func() { go finish(nil) })
+		posted = l.sampler.resumePaused(func() { r.Reply(Snapshot{}, nil) })
 	}
 	if !posted {
 		r.Reply(Snapshot{}, ErrNotRunning)
 	}
+}
+
+// record stores whether the container is paused; if that fails nothing has changed.
+func (l *loop) record(paused bool) error {
+	if l.cfg.Paused != nil {
+		if err := l.cfg.Paused(paused); err != nil {
+			return err
+		}
+	}
+	l.paused = paused
+	return nil
 }
 
 // goOnToEnd continues a paused group that was asked to end, or it would never hear of it.
