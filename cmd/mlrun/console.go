@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,10 +81,32 @@ func (c *console) close() {
 	}
 }
 
+// oneLine makes a text fit a line, whatever the names in it are: what would move a terminal's cursor or change its colours is escaped.
+func oneLine(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == '\n':
+			b.WriteByte(' ')
+		case r == utf8.RuneError && n == 1 || !strconv.IsPrint(r):
+			q := strconv.Quote(s[:n])
+			b.WriteString(q[1 : len(q)-1])
+		default:
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
 // notice prints a line that is not an error.
 func (a *app) notice(format string, args ...any) {
 	if !a.console.quiet {
-		a.console.printf(a.name+": "+format+"\n", args...)
+		a.console.printf("%s: %s\n", a.name, oneLine(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -132,7 +156,8 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 	if level == "warn" {
 		level = "warning"
 	}
-	h.a.notice("%s: %s", level, b.String())
-	h.a.logLine(level, b.String())
+	text := oneLine(b.String())
+	h.a.notice("%s: %s", level, text)
+	h.a.logLine(level, text)
 	return nil
 }

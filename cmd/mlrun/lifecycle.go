@@ -189,7 +189,7 @@ func table(states []*runtime.State) error {
 		if s.MLRun.Created.IsZero() {
 			created = ""
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, reason, s.Bundle, created)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", s.ID, s.Pid, s.Status, oneLine(reason), oneLine(s.Bundle), created)
 	}
 	return w.Flush()
 }

@@ -253,7 +253,7 @@ func (a *app) report(err error) {
 
 // fail writes an error to standard error and to the log.
 func (a *app) fail(text string) {
-	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", " ")
+	text = oneLine(strings.TrimSpace(text))
 	a.console.printf("%s: %s\n", a.name, text)
 	a.logLine("error", text)
 }
