@@ -268,12 +268,24 @@ func WriteReport(path string, v *Verdict) error {
 	return nil
 }
 
+// writeTimeout is how long a report waits for who reads it.
+const writeTimeout = time.Second
+
 func writeTo(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	end := time.Now().Add(writeTimeout)
+	f, err := openTo(path)
+	for ; errors.Is(err, unix.ENXIO) && time.Now().Before(end); f, err = openTo(path) {
+		time.Sleep(time.Millisecond)
+	}
 	if err != nil {
 		return err
 	}
-	_ = f.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = f.SetWriteDeadline(end)
 	_, err = f.Write(b)
 	return errors.Join(err, f.Close())
+}
+
+// openTo does not wait: of a pipe that nobody reads the error is ENXIO.
+func openTo(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK, 0o644)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func newErrorSite(t *testing.T) *errorSite {
 		}
 	}
 	t.Cleanup(func() { os.Chmod(filepath.Join(e.dir, "closed"), 0o700) })
+	if err := syscall.Mkfifo(filepath.Join(e.dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	e.must("create", "--bundle", e.dir+"/sleep", "created")
 	e.must("run", "--detach", "--id", "running", e.dir+"/sleep")
 	e.must("run", "--detach", "--id", "paused", e.dir+"/sleep")

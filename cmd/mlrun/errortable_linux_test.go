@@ -46,6 +46,7 @@ const (
 	notExist  = `: container does not exist; mlrun list shows those that do`
 	exists    = `: container with given ID already exists; mlrun delete removes it, or choose another id`
 	notFile   = `no such file or directory`
+	noPIDFile = `not a regular file, and it would be replaced; want a new one or a regular file`
 	notBundle = notFile + `: a bundle is a directory with a config.json .*`
 	notInPath = `exec: "no-such-program": executable file not found in \$PATH`
 )

@@ -102,6 +102,9 @@ func (a *app) exec(e *execFlags, args []string) error {
 	case tty && e.detach && e.console == "":
 		return usagef("--detach: who has the terminal then? want --console-socket too")
 	}
+	if err := checkPIDFile(e.pidFile); err != nil {
+		return err
+	}
 	o.CallerReaps = e.detach && e.pidFile != ""
 	return a.execute(rt, args[0], e, o, tty)
 }

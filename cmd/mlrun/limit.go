@@ -99,6 +99,9 @@ func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []s
 	if err := o.memoryFlags.set(f, &ro.CreateOptions); err != nil {
 		return err
 	}
+	if err := checkFile("report", o.report); err != nil {
+		return err
+	}
 	ro.ID, ro.Bundle, ro.Grace, ro.Report = "limit", b, &grace, o.report
 	return a.foreground(ro, func(v *runtime.Verdict) {
 		if v.Started != nil && v.Memory.Peak > 0 {

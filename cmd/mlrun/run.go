@@ -149,16 +149,37 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 	if err := a.checkPreserved(c.preserveFDs); err != nil {
 		return o, err
 	}
-	for flag, path := range map[string]string{"report": c.report, "pid-file": c.pidFile} {
-		if dir := filepath.Dir(path); path != "" && path != "-" {
-			if _, err := os.Stat(dir); err != nil {
-				return o, fmt.Errorf("--%s: %w", flag, err)
-			}
-		}
+	if err := errors.Join(checkFile("report", c.report), checkPIDFile(c.pidFile)); err != nil {
+		return o, err
 	}
 	o.ID, o.PIDFile, o.Report, o.PreserveFDs = id, c.pidFile, c.report, c.preserveFDs
 	o.Bundle, err = a.load(dir, c.ignoreUnsupported)
 	return o, err
+}
+
+// checkFile refuses a file that cannot be written for where it is, before anything is done that is to be written there.
+func checkFile(flag, path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("--%s %q: a directory; want a file", flag, path)
+	}
+	return nil
+}
+
+// checkPIDFile refuses, too, what is no regular file: a pid file is replaced, and removed at the end, and so would be /dev/null or /dev/stdout.
+func checkPIDFile(path string) error {
+	if err := checkFile("pid-file", path); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(path); path != "" && err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("--pid-file %q: not a regular file, and it would be replaced; want a new one or a regular file", path)
+	}
+	return nil
 }
 
 // checkPreserved refuses to pass on descriptors that are not open.
