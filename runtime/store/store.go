@@ -434,10 +434,17 @@ func sweep(root string) {
 func (d *Dir) Remove() error {
 	defer d.letGo()
 	// state.json goes last: a half-removed container is still one.
-	entries, err := os.ReadDir(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	f := d.held // which also whoever is out of descriptors has
+	if f == nil {
+		var err error
+		if f, err = os.Open(d.path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		defer f.Close()
 	}
+	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return err
 	}
