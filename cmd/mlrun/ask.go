@@ -346,9 +346,9 @@ func resources(file string, o *runtime.UpdateOptions) error {
 	var b []byte
 	var err error
 	if file == "-" {
-		b, err = io.ReadAll(os.Stdin)
+		b, err = readAtMost(os.Stdin, file)
 	} else {
-		b, err = os.ReadFile(file)
+		b, err = readFile(file)
 	}
 	if err != nil {
 		return err
@@ -373,4 +373,22 @@ func resources(file string, o *runtime.UpdateOptions) error {
 		}
 	}
 	return nil
+}
+
+// readFile reads a file whatever it is, a pipe too, up to the size that a config.json may have: a mistaken name must not fill the memory.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, name)
+}
+
+func readAtMost(r io.Reader, name string) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, bundle.MaxSize+1))
+	if err == nil && len(b) > bundle.MaxSize {
+		return nil, fmt.Errorf("%s: found more than %d bytes, want at most %d", name, bundle.MaxSize, bundle.MaxSize)
+	}
+	return b, err
 }

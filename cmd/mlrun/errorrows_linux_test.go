@@ -117,6 +117,8 @@ var execErrors = []errorRow{
 	{args: "exec --detach running no-such-program", code: 127, lines: `running: ` + notInPath},
 	{args: "exec --detach --pid-file pid running no-such-program", code: 127, lines: `running: ` + notInPath},
 	{args: "exec --pid-file no/such/pid running sleep 1000", code: 255, lines: `--pid-file: .*` + notFile},
+	{args: "exec --process /dev/zero running", code: 255, lines: `/dev/zero: found more than \d+ bytes, want at most \d+`},
+	{args: "update --resources /dev/zero running", code: 1, lines: `/dev/zero: found more than \d+ bytes, want at most \d+`},
 	{args: "exec --pid-file fifo running sleep 1000", code: 255, lines: `--pid-file "fifo": ` + noPIDFile},
 	{args: "exec --detach --pid-file no/such/pid running sleep 1000", code: 255, lines: `--pid-file: .*` + notFile},
 	{args: "exec --process nope.json running", code: 255, lines: `open nope.json: ` + notFile},

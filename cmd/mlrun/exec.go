@@ -117,7 +117,7 @@ func (e *execFlags) options(rt *runtime.Runtime, args []string) (o runtime.ExecO
 	}
 	if e.process != "" {
 		o.File = e.process
-		if o.Process, err = os.ReadFile(e.process); err != nil {
+		if o.Process, err = readFile(e.process); err != nil {
 			return o, false, err
 		}
 		var p struct {
