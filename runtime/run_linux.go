@@ -180,8 +180,13 @@ func (s *session) config() *supervise.Config {
 		return err
 	}
 	cfg.Updated = func(u supervise.Update) error {
+		memory, limits := s.rec.Memory, s.rec.Limits
 		s.set(func(r *record) { r.update(u) })
-		return s.save()
+		err := s.save()
+		if err != nil {
+			s.set(func(r *record) { r.Memory, r.Limits = memory, limits })
+		}
+		return err
 	}
 	cfg.Started = func(at time.Time) error {
 		s.set(func(r *record) { r.Started = &at })

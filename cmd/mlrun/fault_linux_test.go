@@ -503,8 +503,12 @@ func TestDiskFull(t *testing.T) {
 	}
 	full("pause", "before")
 	is("running", false)
+	full("update", "--memory", "1G", "before")
 	os.Remove(mount + "/fill")
 	s.must("--root", mount+"/r", "pause", "before")
+	if out := s.must("--root", mount+"/r", "state", "before"); strings.Contains(out, "1073741824") {
+		t.Errorf("the limit of an update that failed: %s", out)
+	}
 	fill()
 	full("resume", "before")
 	is("paused", true)

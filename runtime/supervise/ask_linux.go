@@ -43,12 +43,14 @@ func (l *loop) update(r Request) {
 		r.Reply(Snapshot{}, ErrNotRunning)
 		return
 	}
-	apply := func() {
-		l.cfg.Memory = u.policy(l.cfg.Memory)
-		if l.cfg.Updated != nil {
-			r.Reply(Snapshot{}, l.cfg.Updated(*u))
+	if l.cfg.Updated != nil {
+		if err := l.cfg.Updated(*u); err != nil {
+			r.Reply(Snapshot{}, err) // what cannot be recorded does not come into force
 			return
 		}
+	}
+	apply := func() {
+		l.cfg.Memory = u.policy(l.cfg.Memory)
 		r.Reply(Snapshot{}, nil)
 	}
 	s := l.sampler

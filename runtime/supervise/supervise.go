@@ -83,8 +83,8 @@ type Config struct {
 	// in that time.
 	Ended func(*Verdict)
 
-	// Paused is called when everything was stopped by request, and when it goes on; Updated when limits were changed. An error is told to who
-	// asked for it. Nil: nobody.
+	// Paused is called when everything was stopped by request, and before it goes on; Updated before limits are changed. With an error, which is
+	// told to who asked for it, nothing changes. Nil: nobody.
 	Paused  func(bool) error
 	Updated func(Update) error
 
