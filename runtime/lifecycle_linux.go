@@ -225,29 +225,30 @@ func (r *Runtime) delete(id string, force bool) error {
 
 // destroy ends the supervisor and everything below it, and waits until both are gone.
 func (r *Runtime) destroy(d *store.Dir, rec *record) error {
-	for {
+	for over := false; !over; {
 		id := rec.Supervisor
 		if id.PID == 0 {
 			id = rec.Creator // it has not come to starting a supervisor; after it ends there may be one
 		}
-		if id.PID == os.Getpid() || !proc.Root.Alive(id) {
-			break // gone, or a zombie whose parent takes its time
+		h, err := (*proc.Handle)(nil), proc.ErrGone
+		if id.PID != os.Getpid() && proc.Root.Alive(id) { // else gone, or a zombie whose parent takes its time
+			h, err = proc.OpenID(proc.Root, id)
 		}
-		h, err := proc.OpenID(proc.Root, id)
-		if errors.Is(err, proc.ErrGone) {
-			break
+		if err == nil {
+			err = r.end(d, rec, h)
+			h.Close()
+		} else if errors.Is(err, proc.ErrGone) {
+			over, err = true, nil
 		}
 		if err != nil {
 			return err
 		}
-		err = r.end(d, rec, h)
-		h.Close()
-		if err != nil {
-			return err
-		}
+		// A creator that is gone may have left a supervisor since rec was read.
+		before := rec.Supervisor
 		if rec, err = load(d); err != nil {
 			return err
 		}
+		over = over && rec.Supervisor == before
 	}
 	if rec.Payload != nil {
 		// The supervisor is gone; its reaper ends the payload, if it has not yet.

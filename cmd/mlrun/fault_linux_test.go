@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -519,6 +520,33 @@ func TestDiskFull(t *testing.T) {
 	s.must("--root", mount+"/r", "kill", "before", "KILL")
 	gone(t, ids)
 	s.must("--root", mount+"/r", "delete", "--force", "before")
+}
+
+// TestCreateMeetsDelete creates and deletes one id many times at once: what was deleted does not go on without a state.
+func TestCreateMeetsDelete(t *testing.T) {
+	s := newSite(t)
+	dir := s.bundle("exit 0")
+	for range 10 {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() { s.try("create", "--bundle", dir, "same") })
+			wg.Go(func() {
+				if _, errs, code := s.try("delete", "--force", "same"); code != 0 {
+					t.Errorf("delete --force: exit code %d, %q", code, errs)
+				}
+			})
+		}
+		wg.Wait()
+		s.must("delete", "--force", "same")
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, f := range files {
+			if b, _ := os.ReadFile(f); bytes.HasPrefix(b, []byte("mlrun\x00supervise\x00"+s.dir+"/")) {
+				if st, err := os.ReadFile(filepath.Dir(f) + "/stat"); err == nil && !bytes.Contains(st, []byte(") Z ")) {
+					t.Errorf("%s is left: %s", filepath.Dir(f), st)
+				}
+			}
+		}
+	}
 }
 
 // TestReturnsAtOnce checks that a payload that dies on SIGTERM ends the run long before its grace period does.
