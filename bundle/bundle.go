@@ -73,6 +73,9 @@ type Bundle struct {
 	// none.
 	MemorySwap int64
 
+	// Resources are the rest of linux.resources.
+	Resources Resources
+
 	// Settings are those of the annotations dev.mlrun.*, and of what else
 	// means the same.
 	Settings Settings

@@ -150,6 +150,14 @@ var wants = [...]struct{ pattern, want string }{
 	{"linux.resources.memory.limit", wantBytes},
 	{"linux.resources.memory.reservation", wantBytes},
 	{"linux.resources.memory.swap", wantBytes},
+	{"linux.resources.pids.limit", "an integer from 0 on, or -1 for unlimited"},
+	{"linux.resources.cpu.shares", "an integer from 2 to 262144, or 0 for none"},
+	{"linux.resources.cpu.quota", "an integer number of microseconds from 1000 on, or -1 for unlimited"},
+	{"linux.resources.cpu.period", "an integer number of microseconds from 1000 to 1000000"},
+	{"linux.resources.cpu.idle", "0 or 1"},
+	{"linux.resources.blockIO.weight", "an integer from 10 to 1000, or 0 for none"},
+	{"linux.resources.hugepageLimits[].pageSize", "a size of huge pages such as 2MB or 1GB, each once"},
+	{"linux.resources.hugepageLimits[].limit", "an integer number of bytes from 0 on"},
 }
 
 const (

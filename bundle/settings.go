@@ -29,6 +29,22 @@ const (
 	// MemoryMeterAnnotation is what wakes the meter, in the form of
 	// [ParseMeter].
 	MemoryMeterAnnotation = annotationPrefix + "memory.meter"
+
+	// PidsModeAnnotation is what holds the limit of tasks, in the form of
+	// [ParsePidsMode].
+	PidsModeAnnotation = annotationPrefix + "pids.mode"
+
+	// CPUTimeAnnotation is how much CPU time the program and all that it
+	// starts may use together, in the form of [ParseTime].
+	CPUTimeAnnotation = annotationPrefix + "cpu.time"
+
+	// WallTimeAnnotation is how long the program may run, in the form of
+	// [ParseTime].
+	WallTimeAnnotation = annotationPrefix + "wall.time"
+
+	// HangTimeAnnotation is how long the program may go without using any CPU
+	// time, in the form of [ParseTime].
+	HangTimeAnnotation = annotationPrefix + "hang.time"
 )
 
 // Settings are what a bundle sets of mlrun itself. The zero value is that of a
@@ -46,6 +62,12 @@ type Settings struct {
 	Overshoot int64
 
 	Meter Meter // from MemoryMeterAnnotation
+
+	PidsMode PidsMode // from PidsModeAnnotation
+
+	// CPUTime, WallTime and HangTime are from the annotations of these names;
+	// 0 is no limit.
+	CPUTime, WallTime, HangTime time.Duration
 }
 
 // Breach is what happens to a program that is over its memory limit. The zero
@@ -145,6 +167,32 @@ func ParseMeter(s string) (Meter, error) {
 	return 0, errors.New("meter " + quote(s) + ": want " + wantMeter)
 }
 
+// PidsMode is what holds the limit of tasks.
+type PidsMode uint8
+
+const (
+	PidsAuto    PidsMode = iota // PidsKernel where that is possible, else PidsSampled
+	PidsKernel                  // the kernel, in a user namespace of the program's own; refused where there can be none
+	PidsSampled                 // looks at the number of tasks
+)
+
+// pidsModes are the words for them.
+var pidsModes = [...]string{PidsAuto: "auto", PidsKernel: "kernel", PidsSampled: "sampled"}
+
+// String returns m as [ParsePidsMode] reads it.
+func (m PidsMode) String() string { return pidsModes[m] }
+
+// ParsePidsMode reads what is to hold the limit of tasks: auto, kernel or
+// sampled.
+func ParsePidsMode(s string) (PidsMode, error) {
+	for m, word := range pidsModes {
+		if s == word {
+			return PidsMode(m), nil
+		}
+	}
+	return 0, errors.New("pids mode " + quote(s) + ": want " + wantPidsMode)
+}
+
 // What an overshoot can be, in bytes. Less than the least could not be kept:
 // the kernel's own counters of resident pages lag by 32 pages and more for each
 // CPU (percpu_counter, since Linux 6.2).
@@ -166,6 +214,8 @@ func ParseOvershoot(s string) (int64, error) {
 const (
 	wantBreach = "kill, kill-largest, kill-newest, freeze, or signal:NAME with a name such as USR1 or a number from 1 to 64"
 	wantMeter  = "auto, events or poll"
+
+	wantPidsMode = "auto, kernel or sampled"
 
 	wantOvershoot = "a number of bytes, or one with a suffix such as 16M, from 1M to 1024G"
 )
@@ -197,6 +247,21 @@ var annotations = [...]annotation{
 		s.Meter, err = ParseMeter(value)
 		return wantIf(err, wantMeter)
 	}},
+	{PidsModeAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.PidsMode, err = ParsePidsMode(value)
+		return wantIf(err, wantPidsMode)
+	}},
+	{CPUTimeAnnotation, func(s *Settings, value string) string { return takeTime(&s.CPUTime, value) }},
+	{WallTimeAnnotation, func(s *Settings, value string) string { return takeTime(&s.WallTime, value) }},
+	{HangTimeAnnotation, func(s *Settings, value string) string { return takeTime(&s.HangTime, value) }},
+}
+
+// takeTime sets a limit of time.
+func takeTime(to *time.Duration, value string) string {
+	d, err := ParseTime(value)
+	*to = d
+	return wantIf(err, wantTime)
 }
 
 // wantIf returns what is wanted if there was an error.

@@ -59,9 +59,7 @@ var unsupported = [...]section{
 	}},
 	{"linux.resources", []rule{
 		{name: "devices", reason: noCgroups},
-		{name: "hugepageLimits", by: "pageSize", reason: noCgroups},
 		{name: "rdma", keys: true, reason: noCgroups},
-		{name: "unified", keys: true, reason: noCgroups},
 	}},
 	{"linux.resources.memory", []rule{
 		{name: "kernel", reason: noCgroups},
@@ -69,21 +67,11 @@ var unsupported = [...]section{
 		{name: "swappiness", reason: noCgroups},
 	}},
 	{"linux.resources.cpu", []rule{
-		{name: "shares", reason: noCgroups},
-		{name: "quota", reason: noCgroups},
-		{name: "burst", reason: noCgroups},
-		{name: "period", reason: noCgroups},
+		{name: "burst", reason: noCgroups + "; quota and period are held without it"},
 		{name: "realtimeRuntime", reason: noCgroups},
 		{name: "realtimePeriod", reason: noCgroups},
-		{name: "cpus", reason: noCgroups},
-		{name: "mems", reason: noCgroups},
-		{name: "idle", reason: noCgroups},
-	}},
-	{"linux.resources.pids", []rule{
-		{name: "limit", reason: noCgroups + "; process.rlimits has RLIMIT_NPROC"},
 	}},
 	{"linux.resources.blockIO", []rule{
-		{name: "weight", reason: noCgroups},
 		{name: "leafWeight", reason: noCgroups},
 		{name: "weightDevice", reason: noCgroups},
 		{name: "throttleReadBpsDevice", reason: noCgroups},

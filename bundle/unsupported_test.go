@@ -25,6 +25,9 @@ var honoured = []string{
 	"process.capabilities", "process.apparmorProfile", "process.selinuxLabel",
 	"process.scheduler", "process.ioPriority", "process.execCPUAffinity",
 	"linux.namespaces", "linux.seccomp", "linux.memoryPolicy", "linux.personality",
+	"linux.resources.pids.limit", "linux.resources.cpu.shares", "linux.resources.cpu.quota", "linux.resources.cpu.period",
+	"linux.resources.cpu.cpus", "linux.resources.cpu.mems", "linux.resources.cpu.idle", "linux.resources.blockIO.weight",
+	"linux.resources.hugepageLimits.pageSize", "linux.resources.hugepageLimits.limit", "linux.resources.unified",
 	"linux.resources.memory.useHierarchy", // true is what mlrun does; without child cgroups false is no different
 }
 
@@ -171,7 +174,8 @@ func TestUnsupportedEach(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	const end = "; remove it, or pass --ignore-unsupported"
 	const known = "of dev.mlrun.* mlrun knows only " +
-		"dev.mlrun.memory.grace, dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter"
+		"dev.mlrun.memory.grace, dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, " +
+		"dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time"
 	data := `{
 		"ociVersion": "1.3.0", "hostname": "h",
 		"process": {"terminal": true, "args": ["a"], "cwd": "/", "capabilities": {"bounding": []}},
@@ -180,7 +184,7 @@ func TestUnsupported(t *testing.T) {
 		"annotations": {"dev.mlrun.memory.gracee": "5", "dev.mlrun.memory.grace": "5"},
 		"linux": {
 			"sysctl": {"net.ipv4.ip_forward": "1", "a": "0", "a": ""},
-			"resources": {"pids": {"limit": 0}, "memory": {"kernel": 5, "checkBeforeUpdate": true}, "unified": {"a\u0000": "b"}},
+			"resources": {"cpu": {"burst": 0}, "memory": {"kernel": 5, "checkBeforeUpdate": true}, "unified": {"a\u0000": "b"}},
 			"namespaces": [{"type": "pid"}, {"type": "network", "path": "/x"}],
 			"maskedPaths": ["/proc/kcore"],
 			"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}
@@ -189,6 +193,7 @@ func TestUnsupported(t *testing.T) {
 	}`
 	want := []string{
 		`annotations["dev.mlrun.memory.gracee"] "5": not supported: ` + known + end,
+		`linux.resources.unified["a\u0000"] "b": not supported: ` + noCgroups + "; it knows " + unifiedKeys + end,
 		`hostname "h": not supported: ` + noUTS + end,
 		`mounts[0].destination "/proc": not supported: ` + noMounts + end,
 		`mounts[1] {"type":"x"}: not supported: ` + noMounts + end,
@@ -197,9 +202,8 @@ func TestUnsupported(t *testing.T) {
 		`linux.sysctl["net.ipv4.ip_forward"] "1": not supported: ` + noNamespaces + `, so this would change the host` + end,
 		`linux.sysctl["a"] "": not supported: ` + noNamespaces + `, so this would change the host` + end,
 		`linux.maskedPaths[0] "/proc/kcore": not supported: ` + noMounts + end,
-		`linux.resources.unified["a\u0000"] "b": not supported: ` + noCgroups + end,
 		`linux.resources.memory.kernel 5: not supported: ` + noCgroups + end,
-		`linux.resources.pids.limit 0: not supported: ` + noCgroups + `; process.rlimits has RLIMIT_NPROC` + end,
+		`linux.resources.cpu.burst 0: not supported: ` + noCgroups + `; quota and period are held without it` + end,
 		`linux.namespaces[0].type "pid": not supported: mlrun runs in the namespaces of its caller` + end,
 	}
 	if diff := cmp.Diff(want, problems(t, data)); diff != "" {

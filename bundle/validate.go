@@ -22,6 +22,7 @@ func (c *checker) validate() {
 	c.hooks()
 	c.annotations()
 	c.memory()
+	c.resources()
 	c.attributes()
 }
 

@@ -234,7 +234,8 @@ func TestInvalid(t *testing.T) {
 			`annotations["dev.mlrun.memory.meter"]: found "Poll", want a string: ` + wantMeter,
 			`annotations["dev.mlrun.memory.grace"]: found "", want a string: ` + wantGrace,
 			`annotations["dev.mlrun.memory.x"] "1": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace, ` +
-				`dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter; remove it, or pass --ignore-unsupported`,
+				`dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, ` +
+				`dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time; remove it, or pass --ignore-unsupported`,
 		}},
 		{"settings of other types", config(`"annotations": {"dev.mlrun.memory.overshoot": 16777216, "dev.mlrun.memory.meter": true}`), []string{
 			`annotations["dev.mlrun.memory.overshoot"]: found 16777216, want a string, with a key that is not empty`,
@@ -242,9 +243,9 @@ func TestInvalid(t *testing.T) {
 		}},
 		{"all types", config(`"linux": {"namespaces": "pid", "resources": {"cpu": {"shares": -1, "quota": 1.5}, "blockIO":
 			{"weight": 65536, "weightDevice": [{"major": "8", "minor": 0}]}}, "devices": [{"fileMode": -1}], "timeOffsets": {"a": 1}}`), []string{
-			"linux.resources.cpu.shares: found -1, want an integer from 0 to 18446744073709551615",
-			"linux.resources.cpu.quota: found 1.5, want an integer from -9223372036854775808 to 9223372036854775807",
-			"linux.resources.blockIO.weight: found 65536, want an integer from 0 to 65535",
+			"linux.resources.cpu.shares: found -1, want an integer from 2 to 262144, or 0 for none",
+			"linux.resources.cpu.quota: found 1.5, want an integer number of microseconds from 1000 on, or -1 for unlimited",
+			"linux.resources.blockIO.weight: found 65536, want an integer from 10 to 1000, or 0 for none",
 			`linux.resources.blockIO.weightDevice[0].major: found "8", want an integer from -9223372036854775808 to 9223372036854775807`,
 			`linux.namespaces: found "pid", want an array`,
 			"linux.devices[0].fileMode: found -1, want an integer from 0 to 4294967295",
@@ -344,7 +345,9 @@ func TestBundle(t *testing.T) {
 	}
 	b = parse(config(`"annotations": {"dev.mlrun.memory.overshoot": "16M", "dev.mlrun.memory.grace": "1",
 		"dev.mlrun.memory.on-breach": "signal:USR2", "dev.mlrun.memory.meter": "events"}`))
-	if want := (Settings{time.Second, true, Breach{BreachSignal, syscall.SIGUSR2}, 16 << 20, MeterEvents}); b.Settings != want {
+	if want := (Settings{
+		MemoryGrace: time.Second, MemoryGraceSet: true, OnBreach: Breach{BreachSignal, syscall.SIGUSR2}, Overshoot: 16 << 20, Meter: MeterEvents,
+	}); b.Settings != want {
 		t.Errorf("settings: %+v, want %+v", b.Settings, want)
 	}
 	for value, want := range map[string]time.Duration{"5": 5 * time.Second, "0": 0, "500ms": 500 * time.Millisecond} {
@@ -374,7 +377,7 @@ const everything = `{
 		"resources": {
 			"devices": [{"allow": true, "major": -1, "access": "rwm"}],
 			"memory": {"limit": 5, "swap": -1, "disableOOMKiller": false, "swappiness": 0},
-			"blockIO": {"weight": 65535, "weightDevice": [{"major": 8, "minor": 0, "weight": 1}]},
+			"blockIO": {"weight": 0, "weightDevice": [{"major": 8, "minor": 0, "weight": 1}]},
 			"rdma": {"mlx5": {"hcaHandles": 4294967295}}, "unified": {"memory.max": "5"}
 		},
 		"namespaces": [{"type": "pid"}], "devices": [{"path": "/dev/x", "fileMode": 438, "uid": 0}],
