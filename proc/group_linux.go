@@ -419,7 +419,6 @@ func (g *Group) Times() (user, system time.Duration) {
 	g.Update(time.Now())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	const tick = 10 * time.Millisecond // USER_HZ
 	for pid, m := range g.members {
 		if s, err := g.fs.Stat(pid); err == nil && s.Start == m.Start {
 			user += time.Duration(s.UTime+s.ChildUTime) * tick

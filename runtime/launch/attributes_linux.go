@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"math/bits"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,10 @@ func (p *plan) attributes(c *Config) {
 		own := *a
 		own.Size = uint32(unsafe.Sizeof(own))
 		p.call("scheduler", unix.SYS_SCHED_SETATTR, 0, addr(p, &own), 0)
+	}
+	if c.Nice != nil {
+		const whoProcess = 0 // PRIO_PROCESS
+		p.call("nice "+strconv.Itoa(*c.Nice), unix.SYS_SETPRIORITY, whoProcess, 0, uintptr(*c.Nice))
 	}
 	if c.IOPriority != nil {
 		const whoProcess = 1 // IOPRIO_WHO_PROCESS

@@ -62,6 +62,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 )
 
@@ -76,7 +77,7 @@ type Rlimit struct {
 }
 
 // Config is everything that is applied to the payload. The order in which it is applied is fixed: process group,
-// oom_score_adj, rlimits, scheduler, I/O priority, affinity, personality, memory policy, bounding set, groups, gid, uid, capabilities, umask,
+// oom_score_adj, rlimits, scheduler, I/O priority, affinity, personality, memory policy, bounding set, groups, gid, uid, user namespace, capabilities, umask,
 // no_new_privs, cwd; then, at Exec, the terminal, the security contexts and the filter.
 type Config struct {
 	Args []string // argument vector; Args[0] is looked up in Path unless it contains a slash; must not be empty
@@ -92,6 +93,11 @@ type Config struct {
 	SetGroups       bool
 	Umask           *uint32
 	NoNewPrivileges bool
+
+	// Tasks, unless nil, makes the kernel hold a limit of tasks.
+	Tasks *Tasks
+	// Nice is the nice value; nil: the caller's.
+	Nice *int
 
 	// Capabilities of the payload; nil: those that the kernel leaves to it.
 	Capabilities *Capabilities
@@ -150,6 +156,21 @@ type MemoryPolicy struct {
 	Mode  uint
 	Nodes []uint64
 }
+
+// Tasks is a limit of tasks (processes and threads) that holds for the payload and all its descendants, and for nobody else: RLIMIT_NPROC in a
+// user namespace of their own, in which the kernel counts them apart (since Linux 5.14, kernel/ucount.c). The payload's user and group have the same
+// ids in it; there are no others. The limit does not hold for the superuser of the initial user namespace.
+type Tasks struct {
+	Max uint64
+	// PID, unless 0, is a process whose user namespace is joined in place of a new one.
+	PID int
+}
+
+// namespaceStep begins the names of the steps that make a user namespace.
+const namespaceStep = "user namespace: "
+
+// OfNamespace tells whether the step was one of those that make a user namespace, which a host may not permit.
+func (e *Error) OfNamespace() bool { return strings.HasPrefix(e.Step, namespaceStep) }
 
 // Label is a security context for the program: "exec NAME" in /proc/self/attr/exec, for one.
 type Label struct{ Name, File, Text string }

@@ -150,7 +150,7 @@ func TestUser(t *testing.T) {
 }
 
 func TestAsNobody(t *testing.T) {
-	asnobody.Run(t, "^Test(Failures|ExitStatus|StepsApply|DaemonStaysInReach)$")
+	asnobody.Run(t, "^Test(Failures|ExitStatus|StepsApply|DaemonStaysInReach|Tasks|TasksJoin|TasksUser)$")
 }
 
 func TestFailures(t *testing.T) {

@@ -22,6 +22,7 @@ const (
 	opReady                    // report ready and wait for go
 	opForeground               // make the own process group the foreground one of terminal a[0]
 	opListener                 // one system call, whose result is a descriptor that goes over the gate
+	opJoin                     // setns to the user namespace a[0]
 	opExec                     // execve of the first candidate that works
 )
 
@@ -161,6 +162,9 @@ func newPlan(c *Config) (*plan, error) {
 	if err := p.strings(c); err != nil {
 		return nil, err
 	}
+	if err := p.checkTasks(c); err != nil {
+		return nil, err
+	}
 	if c.Files != nil {
 		p.firstOwn = uintptr(len(c.Files))
 	}
@@ -294,6 +298,7 @@ func (p *plan) user(c *Config) {
 		p.call("setresgid "+strconv.Itoa(int(c.GID)), unix.SYS_SETRESGID, gid, gid, gid)
 		p.call("setresuid "+strconv.Itoa(int(c.UID)), unix.SYS_SETRESUID, uid, uid, uid)
 	}
+	p.tasks(c)
 	if c.Capabilities != nil {
 		p.capabilities(c)
 	}
