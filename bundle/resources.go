@@ -13,8 +13,8 @@ import (
 // are given.
 type Resources struct {
 	// Pids is how many tasks, which are processes and threads, the program and
-	// all that it starts may be at once: 0 or more, or -1 for no limit.
-	Pids     int64
+	// all that it starts may be at once: 0 or more; nil is no limit.
+	Pids     *int64
 	PidsPath string // of the property that says so
 
 	// Quota is the CPU time that all of it may use in each Period; 0 is no
@@ -59,16 +59,16 @@ const (
 
 // resources checks linux.resources besides memory.
 func (c *checker) resources() {
-	c.bundle.Resources.Pids = -1
 	linux := c.bundle.Spec.Linux
 	if linux == nil || linux.Resources == nil {
 		return
 	}
 	n, r := c.find("linux.resources"), &c.bundle.Resources
 	if p := linux.Resources.Pids; p != nil && p.Limit != nil {
-		r.Pids, r.PidsPath = *p.Limit, "linux.resources.pids.limit"
 		if *p.Limit < -1 {
 			c.wrongMember(c.member(n, "pids"), "limit", "")
+		} else if *p.Limit >= 0 {
+			r.Pids, r.PidsPath = p.Limit, "linux.resources.pids.limit"
 		}
 	}
 	if cpu := linux.Resources.CPU; cpu != nil {
@@ -228,10 +228,13 @@ func (c *checker) unified(e entry, value string, swap *int64) {
 	case "memory.swap.max":
 		c.unifiedBytes(e, value, swap, 0, "")
 	case "pids.max":
-		before := r.Pids
-		c.unifiedNumber(e, value, &r.Pids, 0, r.PidsPath)
-		if before != r.Pids {
-			r.PidsPath = path
+		pids := int64(-1)
+		if r.Pids != nil {
+			pids = *r.Pids
+		}
+		c.unifiedNumber(e, value, &pids, 0, r.PidsPath)
+		if r.Pids == nil && pids >= 0 {
+			r.Pids, r.PidsPath = &pids, path
 		}
 	case "cpu.max":
 		c.cpuMax(e, value, path)

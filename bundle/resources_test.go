@@ -9,30 +9,32 @@ import (
 
 func resources(members string) string { return config(`"linux": {"resources": {` + members + `}}`) }
 
+func ptr(n int64) *int64 { return &n }
+
 func TestResources(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct {
 		data string
 		want Resources
 	}{
-		{``, Resources{Pids: -1}},
-		{`"pids": {"limit": -1}, "cpu": {"quota": -1, "shares": 0, "idle": 0, "period": 0}`, Resources{Pids: -1, PidsPath: "linux.resources.pids.limit", Period: 100 * ms}},
-		{`"pids": {"limit": 0}`, Resources{PidsPath: "linux.resources.pids.limit"}},
+		{``, Resources{}},
+		{`"pids": {"limit": -1}, "cpu": {"quota": -1, "shares": 0, "idle": 0, "period": 0}`, Resources{Period: 100 * ms}},
+		{`"pids": {"limit": 0}`, Resources{Pids: ptr(0), PidsPath: "linux.resources.pids.limit"}},
 		{`"pids": {"limit": 30}, "cpu": {"quota": 50000, "period": 20000, "cpus": "0-1,3", "mems": "0"}, "blockIO": {"weight": 500}`, Resources{
-			Pids: 30, PidsPath: "linux.resources.pids.limit", Quota: 50 * ms, Period: 20 * ms, QuotaPath: "linux.resources.cpu.quota",
+			Pids: ptr(30), PidsPath: "linux.resources.pids.limit", Quota: 50 * ms, Period: 20 * ms, QuotaPath: "linux.resources.cpu.quota",
 			CPUs: []int{0, 1, 3}, Mems: []int{0}, IOWeight: 500,
 		}},
-		{`"cpu": {"shares": 512, "idle": 1}`, Resources{Pids: -1, Period: 100 * ms, Weight: 50, WeightPath: "linux.resources.cpu.shares", Idle: true}},
+		{`"cpu": {"shares": 512, "idle": 1}`, Resources{Period: 100 * ms, Weight: 50, WeightPath: "linux.resources.cpu.shares", Idle: true}},
 		{`"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}, {"pageSize": "1GB", "limit": 0}, {"pageSize": "64KB", "limit": 18446744073709551615}]`, Resources{
-			Pids: -1, HugePages: []HugePages{{2 << 20, 4 << 20}, {1 << 30, 0}, {64 << 10, 1<<63 - 1}},
+			HugePages: []HugePages{{2 << 20, 4 << 20}, {1 << 30, 0}, {64 << 10, 1<<63 - 1}},
 		}},
 		{`"unified": {"pids.max": "7", "cpu.max": "25000 50000", "cpu.weight": "100"}`, Resources{
-			Pids: 7, PidsPath: `linux.resources.unified["pids.max"]`, Quota: 25 * ms, Period: 50 * ms, QuotaPath: `linux.resources.unified["cpu.max"]`,
+			Pids: ptr(7), PidsPath: `linux.resources.unified["pids.max"]`, Quota: 25 * ms, Period: 50 * ms, QuotaPath: `linux.resources.unified["cpu.max"]`,
 			Weight: 100, WeightPath: `linux.resources.unified["cpu.weight"]`,
 		}},
-		{`"unified": {"pids.max": "max", "cpu.max": "max 50000"}`, Resources{Pids: -1}},
+		{`"unified": {"pids.max": "max", "cpu.max": "max 50000"}`, Resources{}},
 		{`"unified": {"cpu.max": "5000"}, "pids": {"limit": 3}, "unified": {"pids.max": "3", "cpu.max": "5000"}`, Resources{
-			Pids: 3, PidsPath: "linux.resources.pids.limit", Quota: 5 * ms, Period: 100 * ms, QuotaPath: `linux.resources.unified["cpu.max"]`,
+			Pids: ptr(3), PidsPath: "linux.resources.pids.limit", Quota: 5 * ms, Period: 100 * ms, QuotaPath: `linux.resources.unified["cpu.max"]`,
 		}},
 	} {
 		b, err := Parse([]byte(resources(test.data)), "/", "c", Options{})

@@ -236,5 +236,10 @@ func warnings(b *bundle.Bundle) (list []string) {
 	if _, missing := capabilities(b.Spec.Process.Capabilities); len(missing) > 0 {
 		list = append(list, b.File+": process.capabilities: not granted, since the caller does not have them: "+strings.Join(missing, ", "))
 	}
+	if r := b.Resources; r.Weight > 0 {
+		if _, ok := niceOf(r.Weight); !ok {
+			list = append(list, b.File+": "+r.WeightPath+": more of the CPU than the caller has needs CAP_SYS_NICE: not given")
+		}
+	}
 	return list
 }

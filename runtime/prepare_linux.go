@@ -23,6 +23,7 @@ func Check(b *bundle.Bundle) error {
 	privileged := has(unix.CAP_SYS_RESOURCE)
 	p := append(checkUser(b), checkRlimits(b.Rlimits, privileged)...)
 	p = append(p, checkAttributes(b)...)
+	p = append(p, checkResources(b)...)
 	if adj := b.Spec.Process.OOMScoreAdj; adj != nil && !privileged {
 		if now, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 			if n, err := strconv.Atoi(strings.TrimSpace(string(now))); err == nil && *adj < n {
@@ -143,6 +144,7 @@ func (o *CreateOptions) launchConfig(supervisor proc.ID, callerReaps bool) launc
 	c.Groups = p.User.AdditionalGids
 	c.SetGroups = len(c.Groups) > 0 && has(unix.CAP_SETGID)
 	attributes(&c, o.Bundle)
+	resources(&c, &o.Bundle.Resources)
 	return c
 }
 

@@ -29,6 +29,7 @@ type record struct {
 	Started     *time.Time        `json:"started,omitempty"`
 	Limits      []Limit           `json:"limits"`
 	Memory      memory            `json:"memory"`
+	Budget      budget            `json:"budget,omitzero"`
 	PreserveFDs int               `json:"preserveFds,omitempty"`
 	Paused      bool              `json:"paused,omitempty"`
 	Terminal    bool              `json:"terminal,omitempty"` // the payload has one of its own
@@ -56,9 +57,11 @@ func (r *record) verdict() *Verdict {
 }
 
 func (o *CreateOptions) record() *record {
+	b := o.budget()
+	b.Tasks.decide(o.Bundle)
 	return &record{
 		ID: o.ID, Bundle: o.Bundle.Dir, Annotations: o.Bundle.Spec.Annotations, Created: time.Now().UTC(), Creator: proc.Self(),
-		Limits: o.limits(), Memory: o.memory(), PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
+		Limits: o.limits(&b), Memory: o.memory(), Budget: b, PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
 	}
 }
 

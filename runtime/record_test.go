@@ -90,7 +90,7 @@ func TestEffectiveLimits(t *testing.T) {
 	if m := o.memory(); m != want {
 		t.Errorf("of the options: %+v", m)
 	}
-	l := o.limits()
+	l := o.limits(new(budget))
 	if len(l) == 4 && l[1].Path == "linux.resources.memory.swap" && l[2].Path == "linux.resources.memory.reservation" {
 		l = append(l[:1], l[3:]...)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
@@ -154,7 +155,11 @@ func (s *session) config() *supervise.Config {
 	m := s.rec.Memory
 	cfg := &supervise.Config{
 		ID: s.opts.ID, Launch: s.opts.launchConfig(proc.Self(), s.rec.CallerReaps), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
-		Grace: time.Duration(m.GraceNS), Log: s.rt.log,
+		Grace: time.Duration(m.GraceNS), Log: s.rt.log, Budget: s.rec.Budget.policy(),
+	}
+	cfg.Launch.Tasks = s.rec.Budget.Tasks.launch(0)
+	if t := s.rec.Budget.Tasks; t != nil && !t.Must {
+		cfg.TasksSampled = s.tasksSampled
 	}
 	if s.control != nil {
 		cfg.Requests = s.control.requests
@@ -196,6 +201,20 @@ func (s *session) config() *supervise.Config {
 		return s.save()
 	}
 	return cfg
+}
+
+// tasksSampled is called when the kernel cannot hold the limit of tasks, which then is looked at.
+func (s *session) tasksSampled(why error) limit.Budget {
+	s.rt.log.Info("the limit of processes is held by looking at them: "+why.Error(), "id", s.rec.ID)
+	s.set(func(r *record) {
+		r.Budget.Tasks.Kernel = false
+		for i := range r.Limits {
+			if r.Limits[i].Name == pidsName {
+				r.Limits[i].Held = heldSampled
+			}
+		}
+	})
+	return s.rec.Budget.policy()
 }
 
 // created is called when the payload waits at the gate.

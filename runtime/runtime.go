@@ -120,6 +120,11 @@ type CreateOptions struct {
 	Overshoot   int64          // bytes, in place of the bundle's; 0: the bundle's
 	OnBreach    *bundle.Breach // in place of the bundle's; nil: the bundle's
 	Meter       *bundle.Meter  // in place of the bundle's; nil: the bundle's
+	Pids        *int64         // processes and threads at once, in place of the bundle's; -1: no limit; nil: the bundle's
+	CPUs        float64        // how many processors' time may be used, in place of the bundle's quota; 0: the bundle's
+	CPUTime     time.Duration  // of all processes together, in place of the bundle's; 0: the bundle's
+	WallTime    time.Duration  // since the start, in place of the bundle's; 0: the bundle's
+	HangTime    time.Duration  // without using CPU time, in place of the bundle's; 0: the bundle's
 	PIDFile     string         // written when the payload is created
 	Terminal    *os.File       // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
 	PreserveFDs int            // descriptors from 3 on that the payload keeps; the caller has checked that they are open
@@ -181,6 +186,7 @@ type Limit struct {
 	Name string `json:"name"` // "memory", "RLIMIT_NOFILE"
 	Soft uint64 `json:"soft"` // value in the unit of the limit; the only one where a limit has no hard value
 	Hard uint64 `json:"hard"`
+	Unit string `json:"unit,omitempty"`
 	Held string `json:"held"`
 }
 
@@ -268,8 +274,8 @@ func (m memory) limits() (list []Limit) {
 const memoryPath = "linux.resources.memory."
 
 // limits lists what is limited.
-func (o *CreateOptions) limits() []Limit {
-	list := o.memory().limits()
+func (o *CreateOptions) limits(b *budget) []Limit {
+	list := append(o.memory().limits(), b.limits(o)...)
 	for i, l := range o.Bundle.Rlimits {
 		list = append(list, Limit{Path: fmt.Sprintf("process.rlimits[%d]", i), Name: l.Type.Name, Soft: l.Soft, Hard: l.Hard, Held: "kernel"})
 	}

@@ -27,6 +27,7 @@ func (a *app) limitCmd() *cobra.Command {
 	var o limitOptions
 	cmd := a.newLimit(&o, "limit [flags] LIMIT -- COMMAND [ARGS]")
 	o.memoryFlags.add(cmd.Flags())
+	o.budgetFlags.add(cmd.Flags())
 	cmd.Flags().StringVar(&o.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	cmd.Flags().BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
@@ -47,6 +48,7 @@ type limitOptions struct {
 	grace, report string
 	v             verbose
 	memoryFlags
+	budgetFlags
 }
 
 func (o *limitOptions) add(f *pflag.FlagSet) {
@@ -97,6 +99,9 @@ func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []s
 	}}
 	ro := runtime.RunOptions{NoState: true, ProgressEvery: every}
 	if err := o.memoryFlags.set(f, &ro.CreateOptions); err != nil {
+		return err
+	}
+	if err := o.budgetFlags.set(f, &ro.CreateOptions); err != nil {
 		return err
 	}
 	if err := checkFile("report", o.report); err != nil {

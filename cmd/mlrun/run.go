@@ -25,6 +25,7 @@ type createFlags struct {
 	preserveFDs                                int
 	ignoreUnsupported                          bool
 	memoryFlags
+	budgetFlags
 }
 
 // memoryFlags are how a memory limit is watched, and what happens over it.
@@ -71,6 +72,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.memory, "memory", "", "memory limit in place of the bundle's: an integer with G, M, K, B or nothing (`SIZE`)")
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
 	c.memoryFlags.add(f)
+	c.budgetFlags.add(f)
 	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
 	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the payload")
@@ -144,6 +146,9 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 		o.Grace = &d
 	}
 	if err := c.memoryFlags.set(f, &o); err != nil {
+		return o, err
+	}
+	if err := c.budgetFlags.set(f, &o); err != nil {
 		return o, err
 	}
 	if err := a.checkPreserved(c.preserveFDs); err != nil {
@@ -337,7 +342,7 @@ func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) err
 	if after != nil {
 		after(v)
 	}
-	a.interrupted = v.Signal == "SIGINT" && v.Reason != supervise.ReasonMemory
+	a.interrupted = v.Signal == "SIGINT" && !supervise.IsLimit(v.Reason)
 	a.lent = v.Terminal
 	if o.Report != "" {
 		if e := runtime.WriteReport(o.Report, v); e != nil {
@@ -391,6 +396,7 @@ func (a *app) explain(v *runtime.Verdict) {
 			a.notice("  process %d: %s, %s", p.PID, size(p.Memory), shorten(p.Command))
 		}
 	}
+	a.overBudget(v)
 	if m.MissedSpike > 0 {
 		a.notice("warning: a process was as large as %s between two samples, over the limit of %s", size(m.MissedSpike), size(m.Limit))
 	}

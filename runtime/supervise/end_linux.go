@@ -277,6 +277,9 @@ func (l *loop) conclude() *Verdict {
 		l.sampler.stop()
 		st := l.sampler.totals()
 		v.Memory, l.several, l.shared = st.memory, st.several, st.shared
+		if l.cfg.Budget.Rations() {
+			v.Throttle = &Throttle{Periods: st.rationed, TimeUS: st.rationedFor.Microseconds()}
+		}
 	}
 	v.Memory.limits(l.cfg.Memory)
 	if l.group != nil {
@@ -291,6 +294,9 @@ func (l *loop) conclude() *Verdict {
 	}
 	l.account()
 	st := l.state
+	if !IsLimit(st.reason) || st.reason == ReasonMemory {
+		v.Exceeded = nil
+	}
 	v.Reason, v.ExitCode = st.reason, st.exitCode(l.launchCode)
 	if st.known && v.Reason != ReasonLaunch {
 		switch {

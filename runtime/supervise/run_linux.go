@@ -171,6 +171,10 @@ func (l *loop) do(a action) {
 		l.killVictim()
 	case actHold:
 		l.hold()
+	case actGoOn:
+		l.goOnToEnd()
+		l.sampler.endThrottle()
+		l.signalAll(syscall.SIGCONT)
 	case actThaw:
 		l.thaw()
 	case actArm:

@@ -45,7 +45,8 @@ type callbacks struct {
 	over func(*breach) // a confirmed breach; the sampler goes on when it is answered
 	hope func()        // once, when a group that was told to end passes the ceiling
 	warn func(Warning) // once for each part of the limit
-	deaf func(error)   // there are no events although they were asked for
+	much func(excess, limit.Spent)
+	deaf func(error) // there are no events although they were asked for
 }
 
 // sampler turns the memory of a group into events. It runs in a goroutine of its own, since an exact reading of a large
@@ -70,7 +71,8 @@ type sampler struct {
 	ceiling   bool          // the group was told to end
 	muted     bool          // it is over the limit, which was said
 	answer    *word         // to the breach that was reported
-	throttle  throttle      // over the soft limit
+	throttle  throttle      // over the soft limit, or out of CPU time
+	account   account       // what is limited besides memory
 	again     bool          // a sample is due now, whatever was said before
 	paused    *proc.Frozen  // not nil: stopped by request
 	start     time.Time
@@ -99,12 +101,15 @@ type sampler struct {
 
 // stats is what a sampler has seen.
 type stats struct {
-	memory     Memory
-	last       meter.Reading // newest exact reading
-	peakBound  int64         // highest bound for which there is an exact reading
-	underSince time.Time     // newest sample under the limit
-	several    bool          // there was more than one process at some sample
-	shared     bool          // much of what was resident was shared with others, at some exact reading
+	memory      Memory
+	last        meter.Reading // newest exact reading
+	peakBound   int64         // highest bound for which there is an exact reading
+	underSince  time.Time     // newest sample under the limit
+	several     bool          // there was more than one process at some sample
+	rationed    int64         // how often the group was stopped for its quota of CPU time
+	rationedFor time.Duration
+
+	shared bool // much of what was resident was shared with others, at some exact reading
 }
 
 func newSampler(fs proc.FS, g *proc.Group, p limit.Policy, mode meter.Mode, report callbacks) *sampler {
@@ -113,6 +118,7 @@ func newSampler(fs proc.FS, g *proc.Group, p limit.Policy, mode meter.Mode, repo
 		done: make(chan struct{}), poke: make(chan struct{}, 1),
 	}
 	s.stats.memory.Meter = string(meter.Poll)
+	s.account.report = report.much
 	return s
 }
 
@@ -126,6 +132,9 @@ func (s *sampler) run() {
 	// The first sample waits as long as an empty group may: nothing of the payload runs yet.
 	due := s.start.Add(s.policy.Next(limit.Use{}))
 	settle := s.start.Add(settleAfter)
+	if !s.account.budget.Unlimited() {
+		s.account.due = s.start
+	}
 	var cause meter.Cause
 	for s.deliver() {
 		now := time.Now()
@@ -143,12 +152,21 @@ func (s *sampler) run() {
 		case !due.After(now):
 			due = now.Add(s.tick(now))
 		}
+		if a := &s.account; !a.due.IsZero() && !a.due.After(now) {
+			s.audit(time.Now())
+		}
+		if s.throttle.frozen != nil && s.throttle.thawAt.Before(due) {
+			due = s.throttle.thawAt
+		}
 		until := due
+		if a := &s.account; !a.due.IsZero() && a.due.Before(until) {
+			until = a.due
+		}
 		switch {
 		case s.events.tried:
 		case !settle.After(now):
 			s.settle()
-		case settle.Before(due):
+		case settle.Before(until):
 			until = settle
 		}
 		if r := s.events.retry; !r.IsZero() && r.Before(now) {

@@ -2,8 +2,10 @@ package supervise
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
+	"mlrun/limit"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
 )
@@ -20,6 +22,16 @@ func (l *loop) launch() {
 	}
 	c.Eager = c.Eager && l.cfg.AutoStart && l.cfg.Hook == nil && !l.term.exists() && l.cfg.Foreground.caughtAll()
 	p, err := launch.Start(&c)
+	if e := new(launch.Error); errors.As(err, &e) && e.OfNamespace() {
+		if l.cfg.TasksSampled == nil {
+			err = fmt.Errorf("limit of processes: %w; without dev.mlrun.pids.mode \"kernel\" it is held by looking at them", err)
+		} else {
+			budget := l.cfg.TasksSampled(err)
+			c.Tasks = nil
+			p, err = launch.Start(&c)
+			l.post(func(l *loop) { l.cfg.Budget = budget })
+		}
+	}
 	l.post(func(l *loop) { l.launched(p, c.Terminal >= 0, err) })
 }
 
@@ -166,6 +178,7 @@ func (l *loop) startSampler() {
 	s := newSampler(proc.Root, l.group, l.cfg.Memory, l.cfg.Meter, callbacks{
 		over: func(b *breach) { l.post(func(l *loop) { l.breached(b) }) },
 		hope: func() { l.post(func(l *loop) { l.event(event{kind: evHopeless}) }) },
+		much: func(e excess, s limit.Spent) { l.post(func(l *loop) { l.exceeded(e, s) }) },
 		warn: func(w Warning) {
 			if l.cfg.Warned != nil {
 				l.cfg.Warned(w)
@@ -178,6 +191,7 @@ func (l *loop) startSampler() {
 			}
 		},
 	})
+	s.account.budget = l.cfg.Budget
 	l.sampler = s
 	go s.run()
 }

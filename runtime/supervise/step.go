@@ -38,6 +38,7 @@ const (
 	evDone                        // no process is left
 	evReaperLost                  // the reaper was killed
 	evBreach                      // the memory limit was exceeded; the group is frozen
+	evExceeded                    // another limit was exceeded
 	evHopeless                    // and goes on growing in its grace period
 	evTimer                       // the timer that was armed is due
 	evStopped                     // the payload was stopped by job control
@@ -50,10 +51,10 @@ type event struct {
 	all    bool               // evKill
 	status syscall.WaitStatus // evExited
 	known  bool               // evExited: the status is known
-	cause  string             // evFailed: one of the Reason constants
+	cause  string             // evFailed, evExceeded: one of the Reason constants
 	victim bool               // evBreach: a process was chosen, and it is not the payload
 	fresh  bool               // evBreach: the breach before is long ago
-	urgent bool               // evBreach: the group is not stopped and goes on growing
+	urgent bool               // evBreach, evExceeded: the group goes on growing: no grace period
 }
 
 // actionKind says what is to be done.
@@ -67,6 +68,7 @@ const (
 	actSignalBreach                   // send the signal of the configuration to the payload, for the breach
 	actKillVictim                     // kill the one process that was chosen
 	actHold                           // leave the frozen group as it is, and say so
+	actGoOn                           // let everything that is stopped for any reason go on, for good
 	actThaw                           // let a frozen group go on; in its grace period, under the ceiling
 	actArm                            // start the timer, in place of one that runs
 	actDisarm                         // stop the timer
@@ -147,6 +149,8 @@ func step(s state, e event, c settings) (state, []action) {
 		return s.kill(ReasonKilled)
 	case evBreach:
 		return s.breach(e, c)
+	case evExceeded:
+		return s.exceeded(e, c)
 	case evHopeless:
 		if s.phase == stopping {
 			return s.kill(s.reason)
@@ -276,6 +280,25 @@ func (s state) breach(e event, c settings) (state, []action) {
 	return s, []action{
 		{kind: actSignalAll, sig: syscall.SIGTERM},
 		{kind: actThaw},
+		{kind: actArm, wait: c.grace},
+	}
+}
+
+// exceeded is a limit other than that of memory that was exceeded. What the payload leaves behind in peace has its grace period all the same.
+func (s state) exceeded(e event, c settings) (state, []action) {
+	switch {
+	case s.phase == stopping && e.urgent:
+		return s.kill(e.cause)
+	case s.phase >= stopping || s.exited:
+		return s, nil
+	case c.grace <= 0 || e.urgent:
+		return s.kill(e.cause)
+	}
+	s.reason, s.phase, s.held = e.cause, stopping, false
+	return s, []action{
+		{kind: actSignalAll, sig: syscall.SIGTERM},
+		{kind: actThaw},
+		{kind: actGoOn},
 		{kind: actArm, wait: c.grace},
 	}
 }

@@ -53,6 +53,7 @@ type Config struct {
 	ID     string
 	Launch launch.Config
 	Memory limit.Policy
+	Budget limit.Budget // the other limits
 	Meter  meter.Mode
 	Signal syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
 	Grace  time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
@@ -62,6 +63,10 @@ type Config struct {
 	// AutoStart starts the payload as soon as it is created. Otherwise a Request does, and Launch.Eager is ignored, as it is with hooks or
 	// a terminal.
 	AutoStart bool
+
+	// TasksSampled is called when no user namespace can be made for Launch.Tasks, which is then done without: it returns the budget that limits
+	// tasks instead. Nil: that ends the run.
+	TasksSampled func(why error) limit.Budget
 
 	// Hook runs the hooks of a stage, in a goroutine of its own, until the context ends. An error
 	// stops the container. Nil: there are none.

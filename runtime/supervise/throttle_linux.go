@@ -9,6 +9,7 @@ import (
 // throttle is the duty cycle of a group over its soft limit: stopped for a while, then running for a while.
 type throttle struct {
 	frozen *proc.Frozen // not nil: stopped
+	since  time.Time    // when, or until when that was accounted for
 	thawAt time.Time
 	stopAt time.Time // when it has run for its part; zero: it was not stopped yet
 	run    time.Duration
@@ -31,6 +32,7 @@ func (s *sampler) release(now time.Time) {
 		return
 	}
 	t.frozen.Thaw(false)
+	s.account.stopped += now.Sub(t.since)
 	t.frozen, t.stopAt = nil, now.Add(t.run)
 	s.holding.Store(false)
 	s.throttled.Store(false)
@@ -53,15 +55,21 @@ func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 	if rest := t.stopAt.Sub(now); rest > 0 {
 		return min(wait, rest)
 	}
-	s.holding.Store(true)
+	s.stopFor(now, stop)
+	t.run = run
 	s.throttled.Store(true)
-	t.frozen = s.group.Freeze(freezeTime, nil)
-	t.thawAt, t.run = now.Add(stop), run
 	s.mu.Lock()
 	s.stats.memory.Throttled++
 	s.stats.memory.ThrottledMS += stop.Milliseconds()
 	s.mu.Unlock()
 	return stop
+}
+
+// stopFor stops the group for a while; tick continues it.
+func (s *sampler) stopFor(now time.Time, stop time.Duration) {
+	s.holding.Store(true)
+	s.throttle.frozen = s.group.Freeze(freezeTime, nil)
+	s.throttle.since, s.throttle.thawAt, s.throttle.run = time.Now(), now.Add(stop), 0
 }
 
 // soft is the memory of the group as far as the soft limit needs to know it, in bytes: where the bound is over it, an exact reading

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,9 +17,14 @@ const VerdictVersion = 1
 
 // Reasons of a verdict.
 const (
-	ReasonExited   = "exited"        // the payload ended by itself
-	ReasonSignaled = "signaled"      // the payload was ended by a signal that mlrun did not send
-	ReasonMemory   = "memory-limit"  // the memory limit was exceeded
+	ReasonExited   = "exited"       // the payload ended by itself
+	ReasonSignaled = "signaled"     // the payload was ended by a signal that mlrun did not send
+	ReasonMemory   = "memory-limit" // the memory limit was exceeded
+	ReasonPids     = "pids-limit"   // there were more tasks than the limit
+	ReasonHuge     = "hugepages-limit"
+	ReasonCPU      = "cpu-limit"     // all processes together used more CPU time than the limit
+	ReasonWall     = "wall-limit"    // it ran for longer than the limit
+	ReasonHang     = "hang"          // it used no CPU time for as long as the limit
 	ReasonKilled   = "killed"        // ended on request: mlrun kill, mlrun delete --force, or a signal that was passed on
 	ReasonLaunch   = "launch-failed" // the program was never executed
 	ReasonHook     = "hook-failed"   // a hook failed, so everything was stopped
@@ -37,6 +43,9 @@ type Verdict struct {
 	Code       *int   `json:"code,omitempty"`   // with which code
 	Signal     string `json:"signal,omitempty"` // or was ended by this signal: "SIGKILL"
 	CoreDumped bool   `json:"coreDumped,omitempty"`
+
+	Exceeded *Exceeded `json:"exceeded,omitempty"` // the limit, when Reason is one of those besides memory
+	Throttle *Throttle `json:"throttle,omitempty"` // with a quota of CPU time
 
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
@@ -97,6 +106,29 @@ func (m *Memory) limits(p limit.Policy) {
 	}
 }
 
+// Exceeded is a limit other than that of memory.
+type Exceeded struct {
+	Limit    int64  `json:"limit"`
+	Observed int64  `json:"observed"` // when it was found to be exceeded
+	Unit     string `json:"unit"`     // "tasks", "bytes" or "microseconds"
+}
+
+// Throttle tells how often, and for how long in all, everything was stopped to keep the quota of CPU time.
+type Throttle struct {
+	Periods int64 `json:"periods"`
+	TimeUS  int64 `json:"timeUs"` // microseconds
+}
+
+// reasons are those of limits.
+var reasons = [...]string{
+	limit.OverTasks: ReasonPids, limit.OverHuge: ReasonHuge, limit.OverCPU: ReasonCPU, limit.OverWall: ReasonWall, limit.Hung: ReasonHang,
+}
+
+// IsLimit tells whether a reason is a limit that was exceeded.
+func IsLimit(reason string) bool {
+	return reason == ReasonMemory || slices.Contains(reasons[limit.OverTasks:], reason)
+}
+
 // Warning tells that a part of the limit was in use.
 type Warning struct {
 	Percent int       `json:"percent"`
@@ -151,9 +183,10 @@ const (
 
 // exitCode is what mlrun run exits with.
 func (s state) exitCode(launch int) int {
-	switch s.reason {
-	case ReasonMemory:
+	if IsLimit(s.reason) {
 		return ExitLimit
+	}
+	switch s.reason {
 	case ReasonLaunch:
 		return launch
 	case ReasonHook:

@@ -1,0 +1,169 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mlrun/bundle"
+	"mlrun/rlimit"
+	"mlrun/runtime/launch"
+)
+
+// resources adds to c what of linux.resources the kernel keeps of a process. Package bundle has seen to it that nothing else says the same.
+func resources(c *launch.Config, r *bundle.Resources) {
+	if len(r.CPUs) > 0 {
+		c.Affinity = append(c.Affinity, bitSet(r.CPUs))
+	}
+	if len(r.Mems) > 0 {
+		c.MemoryPolicy = &launch.MemoryPolicy{Mode: unix.MPOL_BIND, Nodes: bitSet(r.Mems)}
+	}
+	if n, ok := niceOf(r.Weight); ok {
+		c.Nice = &n
+	}
+	if r.Idle {
+		c.Scheduler = &launch.Scheduler{Policy: unix.SCHED_IDLE}
+	}
+	if r.IOWeight > 0 {
+		n := ioPriority(r.IOWeight)
+		c.IOPriority = &n
+	}
+}
+
+// niceOf is the nice value for a weight of the CPU: each step makes a factor of 1.25 (sched(7), kernel/sched/core.c, sched_prio_to_weight). ok is
+// false when it is not to be changed: there is no weight, or the caller may not have more of the CPU than it has.
+func niceOf(weight float64) (nice int, ok bool) {
+	if weight <= 0 {
+		return 0, false
+	}
+	n := int(math.Round(-math.Log(weight/100) / math.Log(1.25)))
+	n = min(max(n, -20), 19)
+	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	now = 20 - now // the system call gives 20 - nice
+	return n, err != nil || n >= now || mayRaise(n)
+}
+
+// mayRaise tells whether the caller may have a nice value below its own.
+func mayRaise(nice int) bool {
+	if has(unix.CAP_SYS_NICE) {
+		return true
+	}
+	t, _ := rlimit.Lookup("RLIMIT_NICE")
+	soft, _, err := rlimit.Get(t)
+	return err == nil && int64(min(soft, 40)) >= int64(20-nice)
+}
+
+// ioPriority is the I/O priority for a weight of the disks from 10 to 1000: of the best-effort class the lowest to the highest.
+func ioPriority(weight int) int {
+	const classShift, bestEffort, levels = 13, 2, 8
+	level := levels - 1 - int(math.Round(float64(weight-10)/990*(levels-1)))
+	return bestEffort<<classShift | level
+}
+
+// checkResources refuses what this host does not have.
+func checkResources(b *bundle.Bundle) (p []bundle.Problem) {
+	r := &b.Resources
+	for i, h := range r.HugePages {
+		kb := strconv.FormatInt(h.Size>>10, 10)
+		if _, err := os.Stat("/sys/kernel/mm/hugepages/hugepages-" + kb + "kB"); err != nil {
+			p = append(p, bundle.Problem{Path: fmt.Sprintf("linux.resources.hugepageLimits[%d].pageSize", i),
+				Found: strconv.Quote(b.Spec.Linux.Resources.HugepageLimits[i].Pagesize), Want: "a size of huge pages that this host has: " + pageSizes()})
+		}
+	}
+	if len(r.CPUs) > 0 {
+		var own unix.CPUSet
+		if unix.SchedGetaffinity(0, &own) == nil && !anyOf(r.CPUs, own.IsSet) {
+			p = append(p, bundle.Problem{Path: "linux.resources.cpu.cpus", Found: strconv.Quote(b.Spec.Linux.Resources.CPU.Cpus),
+				Want: "at least one processor that the caller may use"})
+		}
+	}
+	if r.Pids != nil && b.Settings.PidsMode == bundle.PidsKernel {
+		if why := noTasks(b); why != "" {
+			p = append(p, bundle.Problem{Path: fmt.Sprintf("annotations[%q]", bundle.PidsModeAnnotation), Found: `"kernel"`, Want: "sampled or auto: " + why})
+		}
+	}
+	return p
+}
+
+func anyOf(list []int, ok func(int) bool) bool {
+	for _, n := range list {
+		if ok(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// pageSizes lists the sizes of huge pages of this host.
+func pageSizes() string {
+	var list []string
+	entries, _ := os.ReadDir("/sys/kernel/mm/hugepages")
+	for _, e := range entries {
+		kb, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimPrefix(e.Name(), "hugepages-"), "kB"), 10, 64)
+		switch {
+		case kb >= 1<<20:
+			list = append(list, strconv.FormatInt(kb>>20, 10)+"GB")
+		case kb >= 1<<10:
+			list = append(list, strconv.FormatInt(kb>>10, 10)+"MB")
+		default:
+			list = append(list, strconv.FormatInt(kb, 10)+"KB")
+		}
+	}
+	if len(list) == 0 {
+		return "it has none"
+	}
+	return strings.Join(list, ", ")
+}
+
+// noTasks is why the kernel cannot hold a limit of tasks for the bundle, as far as that is known before it is tried; "" for nothing.
+func noTasks(b *bundle.Bundle) string {
+	uid := uint32(os.Getuid())
+	if b.UID != nil {
+		uid = *b.UID
+	}
+	if uid == 0 {
+		return "RLIMIT_NPROC does not hold for root"
+	}
+	if sets, _ := capabilities(b.Spec.Process.Capabilities); sets != nil && sets.Permitted != 0 {
+		return "in a user namespace of its own the program would not have its process.capabilities"
+	}
+	if major, minor := kernel(); major < 5 || major == 5 && minor < 14 {
+		return "Linux counts processes by user namespace since 5.14 only"
+	}
+	return ""
+}
+
+// kernel is the version of the kernel.
+func kernel() (major, minor int) {
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	}
+	return major, minor
+}
+
+// launch is the limit of tasks for a process to be started: with the payload's pid, one of those that join it. Nobody may raise a limit that the
+// caller has.
+func (t *tasks) launch(payload int) *launch.Tasks {
+	if t == nil || !t.Kernel {
+		return nil
+	}
+	nproc, _ := rlimit.Lookup("RLIMIT_NPROC")
+	most := uint64(t.Max)
+	if soft, _, err := rlimit.Get(nproc); err == nil {
+		most = min(most, soft)
+	}
+	return &launch.Tasks{Max: most, PID: payload}
+}
+
+// joins is what holds the limit of tasks for a process that is executed in a container, beside its payload.
+func (r *record) joins() *launch.Tasks {
+	if r.Payload == nil {
+		return nil
+	}
+	return r.Budget.Tasks.launch(r.Payload.PID)
+}
