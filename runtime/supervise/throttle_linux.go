@@ -68,7 +68,7 @@ func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 // stopFor stops the group for a while; tick continues it.
 func (s *sampler) stopFor(now time.Time, stop time.Duration) {
 	s.holding.Store(true)
-	s.throttle.frozen = s.group.Freeze(freezeTime, nil)
+	s.throttle.frozen = s.group.Halt()
 	s.throttle.since, s.throttle.thawAt, s.throttle.run = time.Now(), now.Add(stop), 0
 }
 
