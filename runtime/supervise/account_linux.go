@@ -33,6 +33,7 @@ type excess struct {
 
 const (
 	tallySlack = 50 * time.Millisecond // by which a tally may be off when processes end while it is made
+	lostAgain  = 20 * time.Millisecond // between looks at a group that loses CPU time, so that it is little
 	tasksAgain = 10 * time.Millisecond // between looks at a group that was told to end
 	tallies    = 3                     // that are made when one is not plausible
 )
@@ -86,6 +87,9 @@ func (s *sampler) audit(now time.Time) {
 	}
 	s.judge(spent)
 	next := a.budget.Next(spent)
+	if a.budget.CPU > 0 && a.lost > 0 {
+		next = min(next, lostAgain)
+	}
 	switch {
 	case a.said != limit.Within && !a.hurried:
 		next = max(next, tasksAgain)
