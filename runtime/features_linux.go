@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"unsafe"
@@ -9,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
 
+	"mlrun/bundle"
 	"mlrun/meter"
 	"mlrun/rlimit"
 	"mlrun/runtime/launch"
@@ -32,7 +34,7 @@ func (f *Features) host() {
 		Flags: []string{"MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"},
 	}
 	f.MLRun.Mechanisms = mechanisms()
-	f.MLRun.Limits = heldLimits()
+	f.MLRun.Limits = heldLimits(f.MLRun.Mechanisms)
 }
 
 // mechanisms tries everything of the kernel's that mlrun makes use of and that it may lack or refuse.
@@ -63,6 +65,7 @@ func mechanisms() (list []Mechanism) {
 	var sizes [3]uint16
 	_, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_NOTIF_SIZES, 0, uintptr(unsafe.Pointer(&sizes)))
 	try("seccomp notification", "SCMP_ACT_NOTIFY (Linux 5.0)", unless(errno, 0))
+	try(userNamespace, "linux.resources.pids.limit held by the kernel; without it tasks are counted", tryUserNamespace())
 	_, err = os.Stat("/sys/kernel/security/apparmor")
 	try("AppArmor", "process.apparmorProfile", err)
 	_, err = os.Stat("/sys/fs/selinux/enforce")
@@ -134,12 +137,60 @@ func supportedFlags() []string {
 	return list
 }
 
+// userNamespace is the name of that mechanism.
+const userNamespace = "user namespace"
+
+// tryUserNamespace has a process in a user namespace of its own, which ends at its gate.
+func tryUserNamespace() error {
+	if major, minor := kernel(); !countsByNamespace(major, minor) {
+		return fmt.Errorf("Linux %d.%d counts the processes of a user in all namespaces together", major, minor)
+	}
+	c := launch.Config{Args: []string{"/proc/self/exe"}, Terminal: -1, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Tasks: &launch.Tasks{Max: 1}}
+	if c.UID == 0 {
+		c.SetUser, c.UID, c.GID = true, overflowID, overflowID // for a program with process.user
+	}
+	p, err := launch.Fork(&c)
+	if err != nil {
+		return err
+	}
+	p.Release()
+	for {
+		if _, e := unix.Wait4(p.PID, nil, 0, nil); e != unix.EINTR {
+			return nil
+		}
+	}
+}
+
+// overflowID is nobody (kernel/sys.c, DEFAULT_OVERFLOWUID).
+const overflowID = 65534
+
 // heldLimits lists the limits that a bundle can have, with how they are held here.
-func heldLimits() []HeldLimit {
+func heldLimits(mechanisms []Mechanism) []HeldLimit {
+	const resources = "linux.resources."
+	pids := HeldLimit{Path: resources + "pids.limit", Held: heldKernel, By: "RLIMIT_NPROC in a user namespace"}
+	for _, m := range mechanisms {
+		if m.Name == userNamespace && !m.Works {
+			pids.Held, pids.By = heldSampled, "looks at the number of tasks"
+		}
+	}
+	if pids.Held == heldKernel && os.Getuid() == 0 {
+		pids.Held, pids.By = heldSampled, "looks at the number of tasks; of another process.user RLIMIT_NPROC in a user namespace"
+	}
 	list := []HeldLimit{
 		{Path: memoryPath + "limit", Held: "sampled", By: "PSS of all processes; exceeding it leads to dev.mlrun.memory.on-breach"},
 		{Path: memoryPath + "swap", Held: "sampled", By: "PSS and SwapPss of all processes"},
 		{Path: memoryPath + "reservation", Held: "sampled", By: "stopping all processes for moments"},
+		pids,
+		{Path: resources + "cpu.quota", Held: heldSampled, By: "stopping all processes for a part of each period"},
+		{Path: resources + "cpu.shares", Held: heldAdvisory, By: "the nice value"},
+		{Path: resources + "cpu.idle", Held: heldAdvisory, By: "SCHED_IDLE"},
+		{Path: resources + "cpu.cpus", Held: heldKernel, By: "sched_setaffinity(2), which the program can change"},
+		{Path: resources + "cpu.mems", Held: heldKernel, By: "set_mempolicy(2) with MPOL_BIND, which the program can change"},
+		{Path: resources + "blockIO.weight", Held: heldAdvisory, By: "the I/O priority"},
+		{Path: resources + "hugepageLimits", Held: heldSampled, By: "the huge pages of all processes"},
+		{Path: "annotations", Name: bundle.CPUTimeAnnotation, Held: heldSampled, By: "CPU time of all processes, those that have ended as well"},
+		{Path: "annotations", Name: bundle.WallTimeAnnotation, Held: heldSampled, By: "the clock"},
+		{Path: "annotations", Name: bundle.HangTimeAnnotation, Held: heldSampled, By: "CPU time of all processes, which stands still"},
 	}
 	for _, name := range rlimit.Names() {
 		l := HeldLimit{Path: "process.rlimits", Name: name, Held: "kernel"}

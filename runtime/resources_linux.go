@@ -131,11 +131,13 @@ func noTasks(b *bundle.Bundle) string {
 	if sets, _ := capabilities(b.Spec.Process.Capabilities); sets != nil && sets.Permitted != 0 {
 		return "in a user namespace of its own the program would not have its process.capabilities"
 	}
-	if major, minor := kernel(); major < 5 || major == 5 && minor < 14 {
+	if !countsByNamespace(kernel()) {
 		return "Linux counts processes by user namespace since 5.14 only"
 	}
 	return ""
 }
+
+func countsByNamespace(major, minor int) bool { return major > 5 || major == 5 && minor >= 14 }
 
 // kernel is the version of the kernel.
 func kernel() (major, minor int) {

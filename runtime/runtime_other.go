@@ -92,3 +92,6 @@ func (r *Runtime) Usage(string) (*Usage, error) { return nil, ErrUnsupported }
 
 // Watch is not supported here.
 func (r *Runtime) Watch(context.Context, string, func(Occurrence) error) error { return ErrUnsupported }
+
+// noTasks is why the kernel cannot hold a limit of tasks.
+func noTasks(*bundle.Bundle) string { return "there are no user namespaces on this platform" }

@@ -154,22 +154,3 @@ func (l *loop) exceeded(e excess, s limit.Spent) {
 	}
 	l.event(event{kind: evExceeded, cause: reasons[e.what], urgent: e.urgent})
 }
-
-func exceeded(b limit.Budget, what limit.Excess, s limit.Spent) *Exceeded {
-	switch what {
-	case limit.OverTasks:
-		return &Exceeded{b.Tasks, s.Tasks, "tasks"}
-	case limit.OverCPU:
-		return &Exceeded{b.CPU.Microseconds(), s.CPU.Microseconds(), "microseconds"}
-	case limit.OverWall:
-		return &Exceeded{b.Wall.Microseconds(), s.Wall.Microseconds(), "microseconds"}
-	case limit.Hung:
-		return &Exceeded{b.Hang.Microseconds(), s.Idle.Microseconds(), "microseconds"}
-	}
-	for i, h := range b.Huge {
-		if s.Huge[i] > h.Limit {
-			return &Exceeded{h.Limit, s.Huge[i], "bytes"}
-		}
-	}
-	return nil
-}

@@ -124,6 +124,26 @@ var reasons = [...]string{
 	limit.OverTasks: ReasonPids, limit.OverHuge: ReasonHuge, limit.OverCPU: ReasonCPU, limit.OverWall: ReasonWall, limit.Hung: ReasonHang,
 }
 
+// exceeded is what of b was exceeded by s.
+func exceeded(b limit.Budget, what limit.Excess, s limit.Spent) *Exceeded {
+	switch what {
+	case limit.OverTasks:
+		return &Exceeded{b.Tasks, s.Tasks, "tasks"}
+	case limit.OverCPU:
+		return &Exceeded{b.CPU.Microseconds(), s.CPU.Microseconds(), "microseconds"}
+	case limit.OverWall:
+		return &Exceeded{b.Wall.Microseconds(), s.Wall.Microseconds(), "microseconds"}
+	case limit.Hung:
+		return &Exceeded{b.Hang.Microseconds(), s.Idle.Microseconds(), "microseconds"}
+	}
+	for i, h := range b.Huge {
+		if s.Huge[i] > h.Limit {
+			return &Exceeded{h.Limit, s.Huge[i], "bytes"}
+		}
+	}
+	return nil
+}
+
 // IsLimit tells whether a reason is a limit that was exceeded.
 func IsLimit(reason string) bool {
 	return reason == ReasonMemory || slices.Contains(reasons[limit.OverTasks:], reason)
