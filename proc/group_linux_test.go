@@ -134,10 +134,12 @@ func TestGroupOfThreads(t *testing.T) {
 // TestTally counts the CPU time of processes that have ended, whoever has waited for them, and of one that runs, and tasks.
 func TestTally(t *testing.T) {
 	const busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
-	_, g := sh(t, "("+busy+"); ("+busy+" &); sleep 1000 & exec sleep 1000")
+	done := filepath.Join(t.TempDir(), "done")
+	_, g := sh(t, "("+busy+"); ("+busy+" &); sleep 1000 & : >"+done+"; exec sleep 1000")
 	eventually(t, "two processes are left", func() bool {
+		_, err := os.Stat(done)
 		g.Update(time.Now())
-		return g.Size() == 2
+		return err == nil && g.Size() == 2
 	})
 	ended := g.Tally()
 	if ended.CPU < 20*time.Millisecond || ended.Tasks != 2 {
