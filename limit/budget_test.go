@@ -82,6 +82,19 @@ func TestRations(t *testing.T) {
 	}
 }
 
+func TestCalm(t *testing.T) {
+	for _, test := range []struct{ b, want Budget }{
+		{Budget{Quota: 25 * ms, Period: 100 * ms, CPUs: 1}, Budget{Quota: 50 * ms, Period: 200 * ms, CPUs: 1}},
+		{Budget{Quota: 3 * ms, Period: ms, CPUs: 8}, Budget{Quota: 768 * ms, Period: 256 * ms, CPUs: 8}},
+		{Budget{Quota: ms, Period: time.Second, CPUs: 1}, Budget{Quota: ms, Period: time.Second, CPUs: 1}},
+		{Budget{CPUs: 1}, Budget{CPUs: 1}},
+	} {
+		if got := test.b.Calm(); fmt.Sprint(got) != fmt.Sprint(test.want) {
+			t.Errorf("%+v: %+v, want %+v", test.b, got, test.want)
+		}
+	}
+}
+
 // TestRationKeepsAverage runs groups of different appetite under quotas, with looks that come late and CPU time that is counted in parts.
 func TestRationKeepsAverage(t *testing.T) {
 	for _, cpus := range []int{1, 2, 8} {

@@ -183,6 +183,9 @@ func (w *Watch) ppoll(ts *unix.Timespec, brief bool) (int, syscall.Errno) {
 	return int(n), errno
 }
 
+// Brief is up to when a wait keeps a processor of the Go runtime.
+func (w *Watch) Brief() time.Duration { return w.brief }
+
 // Wait blocks for at most d, until it is poked or what on asks for happens, and says what did. It may also end early without a cause.
 func (w *Watch) Wait(d time.Duration, on Cause) Cause {
 	w.polls = append(w.polls[:0], unix.PollFd{Fd: int32(w.poke), Events: unix.POLLIN})

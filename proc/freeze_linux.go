@@ -65,14 +65,14 @@ func (g *Group) Freeze(limit time.Duration, giveUp func() bool) *Frozen {
 // haltRounds is how often Halt looks for those that were forked while it sent signals.
 const haltRounds = 4
 
-// Halt sends SIGSTOP to all members without waiting for anybody to stop: it is Freeze for who does that often, and need not know. Who was being
-// forked at that moment can get away.
+// Halt sends SIGSTOP to all members without waiting for anybody to stop: it is Freeze for who does that often, right after a Tally, and need not
+// know. Who was being forked at that moment can get away.
 func (g *Group) Halt() *Frozen {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := &Frozen{g: g, were: map[ID]bool{}}
-	for pid, m := range g.members {
-		if s, err := g.fs.Stat(pid); err == nil && s.Stopped() {
+	for _, m := range g.members {
+		if m.stopped {
 			f.were[m.ID] = true
 		}
 	}

@@ -23,6 +23,7 @@ type Member struct {
 	ID
 	Escaped bool // it left the payload's process group
 	handle  *Handle
+	stopped bool // as of the newest Tally
 }
 
 // Group is the set of processes of one run. Its methods may be called from several goroutines.

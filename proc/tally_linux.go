@@ -31,6 +31,7 @@ func (g *Group) Tally() (t Tally) {
 		if err != nil || s.Start != m.Start {
 			continue
 		}
+		m.stopped = s.Stopped()
 		t.Tasks += int64(max(s.Threads, 1))
 		t.CPU += time.Duration(s.ChildUTime+s.ChildSTime) * tick
 		if own, ok := g.fs.clock(pid); ok {

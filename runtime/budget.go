@@ -71,7 +71,7 @@ func (b *budget) policy() limit.Budget {
 	for _, h := range b.Huge {
 		p.Huge = append(p.Huge, limit.Huge(h))
 	}
-	return p
+	return p.Calm()
 }
 
 // limits lists what of them is limited.

@@ -33,6 +33,7 @@ type excess struct {
 
 const (
 	tallySlack = 50 * time.Millisecond // by which a tally may be off when processes end while it is made
+	stillRan   = time.Millisecond      // running time that is found out about later
 	lostAgain  = 20 * time.Millisecond // between looks at a group that loses CPU time, so that it is little
 	tasksAgain = 10 * time.Millisecond // between looks at a group that was told to end
 	tallies    = 3                     // that are made when one is not plausible
@@ -72,12 +73,14 @@ func (s *sampler) audit(now time.Time) {
 	if a.at.IsZero() {
 		a.at, a.active = now, now
 	}
-	before := a.tally
-	s.count(now)
 	if s.throttle.frozen != nil {
 		a.stopped += now.Sub(s.throttle.since)
 		s.throttle.since = now
 	}
+	before := a.tally
+	if now.Sub(a.at)-a.stopped > stillRan || a.at == now {
+		s.count(now)
+	} // else nobody has run
 	if s.holding.Load() {
 		a.active = now // it cannot use any
 	}
@@ -130,7 +133,8 @@ func (s *sampler) dole(now time.Time, used time.Duration) time.Duration {
 	if stop == 0 || s.throttle.frozen != nil || s.ceiling {
 		return next
 	}
-	s.stopFor(now, stop)
+	s.holding.Store(true)
+	s.stopFor(now, stop, s.group.Halt())
 	s.mu.Lock()
 	s.stats.rationed++
 	s.stats.rationedFor += stop

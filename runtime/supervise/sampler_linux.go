@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	timerMost  = 200 * time.Millisecond  // longest wait for the time alone that the runtime's timers serve
 	freezeTime  = 20 * time.Millisecond  // how long a freeze may take before it is measured all the same
 	alarms      = 4                      // freezes that find no breach that a group may suffer at once,
 	alarmEvery  = 500 * time.Millisecond // and another one each time this has passed; beyond, it is measured running first
@@ -176,10 +177,14 @@ func (s *sampler) run() {
 	}
 }
 
-// wait blocks until d has passed, something happens or somebody has posted.
+// wait blocks until d has passed, something happens or somebody has posted. When nothing is to be waited for but the time, and that for a while but not
+// for long, the runtime's timers are used: a thread that waits in a system call keeps the runtime's monitor thread looking, every 20 us at first, for 10 ms.
 func (s *sampler) wait(d time.Duration) meter.Cause {
 	if s.watch != nil {
-		return s.watch.Wait(d, s.interest())
+		on := s.interest()
+		if on != 0 || d < s.watch.Brief() || d > timerMost {
+			return s.watch.Wait(d, on)
+		}
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -207,7 +212,6 @@ func (s *sampler) post(f func()) bool {
 func (s *sampler) wakeUp() {
 	if s.watch != nil {
 		s.watch.Poke()
-		return
 	}
 	select {
 	case s.poke <- struct{}{}:

@@ -55,7 +55,8 @@ func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 	if rest := t.stopAt.Sub(now); rest > 0 {
 		return min(wait, rest)
 	}
-	s.stopFor(now, stop)
+	s.holding.Store(true)
+	s.stopFor(now, stop, s.group.Freeze(freezeTime, nil))
 	t.run = run
 	s.throttled.Store(true)
 	s.mu.Lock()
@@ -65,10 +66,9 @@ func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 	return stop
 }
 
-// stopFor stops the group for a while; tick continues it.
-func (s *sampler) stopFor(now time.Time, stop time.Duration) {
-	s.holding.Store(true)
-	s.throttle.frozen = s.group.Halt()
+// stopFor keeps a group that was stopped for a while; tick continues it.
+func (s *sampler) stopFor(now time.Time, stop time.Duration, f *proc.Frozen) {
+	s.throttle.frozen = f
 	s.throttle.since, s.throttle.thawAt, s.throttle.run = time.Now(), now.Add(stop), 0
 }
 
