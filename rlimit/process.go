@@ -1,0 +1,60 @@
+package rlimit
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// Value is a limit for output: "unlimited", else the number in decimal.
+func Value(v uint64) string { return number(v) }
+
+// ParseProc reads the content of /proc/PID/limits (proc_pid_limits(5), Linux
+// 2.6.24): the types that this platform knows, sorted by name. Lines of others
+// are passed over. An error names the line.
+func ParseProc(b []byte) ([]Limit, error) {
+	var list []Limit
+	text := string(b)
+	for i := range types {
+		t := types[i]
+		if t.label == "" {
+			continue
+		}
+		_, rest, ok := strings.Cut(text, "\n"+t.label+" ")
+		if !ok {
+			continue // of a later kernel
+		}
+		line, _, _ := strings.Cut(rest, "\n")
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			return nil, errors.New("limits: " + quote(t.label+" "+line) + ": want a soft and a hard limit")
+		}
+		l := Limit{Type: t}
+		for j, to := range []*uint64{&l.Soft, &l.Hard} {
+			if f[j] == "unlimited" {
+				*to = Infinity
+				continue
+			}
+			n, err := strconv.ParseUint(f[j], 10, 64)
+			if err != nil {
+				return nil, errors.New("limits: " + quote(t.label+" "+line) + ": want numbers or unlimited")
+			}
+			*to = n
+		}
+		list = append(list, l)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("limits: " + quote(text) + ": no limit in it")
+	}
+	return list, nil
+}
+
+// Find returns the limit of the type with this name in a list.
+func Find(list []Limit, name string) (Limit, bool) {
+	for _, l := range list {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return Limit{}, false
+}
