@@ -34,6 +34,7 @@ import (
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
+	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/store"
 	"mlrun/runtime/supervise"
@@ -113,17 +114,21 @@ func New(o Options) (*Runtime, error) {
 
 // CreateOptions are common to Run and Create.
 type CreateOptions struct {
-	ID          string // "" for Run: one is generated
-	Bundle      *bundle.Bundle
-	Memory      int64          // bytes, in place of the bundle's limit; 0: the bundle's
-	Grace       *time.Duration // in place of the bundle's; nil: the bundle's, else DefaultGrace
-	Overshoot   int64          // bytes, in place of the bundle's; 0: the bundle's
-	OnBreach    *bundle.Breach // in place of the bundle's; nil: the bundle's
-	Meter       *bundle.Meter  // in place of the bundle's; nil: the bundle's
-	PIDFile     string         // written when the payload is created
-	Terminal    *os.File       // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
-	PreserveFDs int            // descriptors from 3 on that the payload keeps; the caller has checked that they are open
-	Report      string         // file that Create's supervisor writes the verdict to
+	ID        string // "" for Run: one is generated
+	Bundle    *bundle.Bundle
+	Memory    int64          // bytes, in place of the bundle's limit; 0: the bundle's
+	Grace     *time.Duration // in place of the bundle's; nil: the bundle's, else DefaultGrace
+	Overshoot int64          // bytes, in place of the bundle's; 0: the bundle's
+	OnBreach  *bundle.Breach // in place of the bundle's; nil: the bundle's
+	Meter     *bundle.Meter  // in place of the bundle's; nil: the bundle's
+	// Rlimits are set in place of the bundle's of the same type. What a change leaves open is that of the bundle, else that of the caller.
+	Rlimits     []rlimit.Change
+	PIDFile     string   // written when the payload is created
+	Terminal    *os.File // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
+	PreserveFDs int      // descriptors from 3 on that the payload keeps; the caller has checked that they are open
+	Report      string   // file that Create's supervisor writes the verdict to
+
+	rlimits []rlimit.Limit // those of the bundle with Rlimits applied; nil: those of the bundle
 }
 
 // RunOptions are the options of Run.
@@ -150,6 +155,9 @@ type ExecOptions struct {
 	Terminal          bool            // Files[0] is a terminal, which becomes its controlling one
 	CallerReaps       bool            // it is a child of the calling process, and of its parent when that exits
 	IgnoreUnsupported bool
+	// Rlimits are changed for the process, and for what it starts. A hard limit may only be lowered. The limits of the container that neither
+	// they nor the process name hold, too.
+	Rlimits []rlimit.Change
 }
 
 // Exec is a process that was executed in a container. Close it.
@@ -270,10 +278,27 @@ const memoryPath = "linux.resources.memory."
 // limits lists what is limited.
 func (o *CreateOptions) limits() []Limit {
 	list := o.memory().limits()
-	for i, l := range o.Bundle.Rlimits {
-		list = append(list, Limit{Path: fmt.Sprintf("process.rlimits[%d]", i), Name: l.Type.Name, Soft: l.Soft, Hard: l.Hard, Held: "kernel"})
+	for i, l := range o.limitsInForce() {
+		path := rlimitsPath
+		if i < len(o.Bundle.Rlimits) { // the others come after those of the bundle
+			path += fmt.Sprintf("[%d]", i)
+		}
+		list = append(list, Limit{Path: path, Name: l.Type.Name, Soft: l.Soft, Hard: l.Hard, Held: heldByKernel})
 	}
 	return list
+}
+
+const (
+	rlimitsPath  = "process.rlimits"
+	heldByKernel = "kernel"
+)
+
+// limitsInForce are the resource limits of the processes.
+func (o *CreateOptions) limitsInForce() []rlimit.Limit {
+	if o.rlimits != nil {
+		return o.rlimits
+	}
+	return o.Bundle.Rlimits
 }
 
 // GenerateID makes an id for a run of the bundle in dir: its name and something random.

@@ -235,13 +235,13 @@ func (a *app) report(err error) {
 	switch {
 	case errors.As(err, &already):
 		return
-	case errors.As(err, &invalid):
-		for _, p := range invalid.Problems {
-			a.fail(invalid.File + ": " + p.String())
-		}
 	case errors.As(err, &joined):
 		for _, e := range joined.Unwrap() {
 			a.report(e)
+		}
+	case errors.As(err, &invalid):
+		for _, p := range invalid.Problems {
+			a.fail(invalid.File + ": " + p.String())
 		}
 	default:
 		a.fail(err.Error() + a.hint(err))

@@ -24,6 +24,7 @@ type createFlags struct {
 	bundle, id, memory, grace, pidFile, report string
 	preserveFDs                                int
 	ignoreUnsupported                          bool
+	rlimits                                    []string
 	memoryFlags
 }
 
@@ -71,6 +72,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.memory, "memory", "", "memory limit in place of the bundle's: an integer with G, M, K, B or nothing (`SIZE`)")
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
 	c.memoryFlags.add(f)
+	f.StringArrayVar(&c.rlimits, "rlimit", nil, "limit of each process in place of the bundle's, such as nofile=1024:4096 (`TYPE=SOFT:HARD`); may be repeated")
 	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
 	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the payload")
@@ -144,6 +146,9 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 		o.Grace = &d
 	}
 	if err := c.memoryFlags.set(f, &o); err != nil {
+		return o, err
+	}
+	if o.Rlimits, err = parseRlimits(c.rlimits); err != nil {
 		return o, err
 	}
 	if err := a.checkPreserved(c.preserveFDs); err != nil {
