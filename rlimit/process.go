@@ -17,17 +17,17 @@ func ParseProc(b []byte) ([]Limit, error) {
 	text := string(b)
 	for i := range types {
 		t := types[i]
-		if t.label == "" {
+		if t.Label == "" {
 			continue
 		}
-		_, rest, ok := strings.Cut(text, "\n"+t.label+" ")
+		_, rest, ok := strings.Cut(text, "\n"+t.Label+" ")
 		if !ok {
 			continue // of a later kernel
 		}
 		line, _, _ := strings.Cut(rest, "\n")
 		f := strings.Fields(line)
 		if len(f) < 2 {
-			return nil, errors.New("limits: " + quote(t.label+" "+line) + ": want a soft and a hard limit")
+			return nil, errors.New("limits: " + quote(t.Label+" "+line) + ": want a soft and a hard limit")
 		}
 		l := Limit{Type: t}
 		for j, to := range []*uint64{&l.Soft, &l.Hard} {
@@ -37,7 +37,7 @@ func ParseProc(b []byte) ([]Limit, error) {
 			}
 			n, err := strconv.ParseUint(f[j], 10, 64)
 			if err != nil {
-				return nil, errors.New("limits: " + quote(t.label+" "+line) + ": want numbers or unlimited")
+				return nil, errors.New("limits: " + quote(t.Label+" "+line) + ": want numbers or unlimited")
 			}
 			*to = n
 		}

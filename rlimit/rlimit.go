@@ -63,7 +63,9 @@ type Type struct {
 	// About is one line on what is limited and what is seen at the limit.
 	About string
 
-	label string // in /proc/PID/limits (fs/proc/base.c, lnames); "" where there is none
+	// Label is the name in /proc/PID/limits (fs/proc/base.c, lnames); "" where
+	// there is none.
+	Label string
 }
 
 // Key is the name of the type on a command line: "nofile".
