@@ -192,6 +192,19 @@ type Limit struct {
 	Held string `json:"held"`
 }
 
+// ProcessLimits are the limits of setrlimit(2) that a process has.
+type ProcessLimits struct {
+	PID     int
+	Command string
+	Limits  []rlimit.Limit // sorted by name
+}
+
+// ContainerLimits are the limits of a container: of its processes, and of all of it.
+type ContainerLimits struct {
+	Processes []ProcessLimits // sorted by pid
+	Run       []Limit         // as in State
+}
+
 // memory is what is asked of the memory limits. Amounts are in bytes; <= 0 is none.
 type memory struct {
 	Limit     int64          `json:"limit"`

@@ -168,7 +168,7 @@ EXIT STATUS
 		{"run", a.runCmd}, {"limit", a.limitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
 		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
 		{"features", a.featuresCmd}, {"exec", a.execCmd}, {"ps", a.psCmd}, {"events", a.eventsCmd},
-		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd},
+		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"limits", a.limitsCmd},
 	}
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
