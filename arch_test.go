@@ -45,7 +45,7 @@ var rules = map[string]rule{
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},
 	"runtime/supervise": {
-		project:  []string{"limit", "meter", "proc", "runtime/catch", "runtime/launch", "signame"},
+		project:  []string{"limit", "meter", "proc", "rlimit", "runtime/catch", "runtime/launch", "signame"},
 		external: []string{unix},
 		reason:   "a supervisor runs one payload; it knows no bundle, no container and no state directory",
 	},

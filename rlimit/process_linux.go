@@ -69,3 +69,17 @@ func Ceiling(root string, t Type) uint64 {
 	}
 	return n
 }
+
+// MayRaise tells whether this process may raise hard limits: CAP_SYS_RESOURCE
+// in the initial user namespace (kernel/sys.c, do_prlimit), whose inode is a
+// constant (PROC_USER_INIT_INO, Linux 3.8).
+func MayRaise() bool {
+	const initial = 0xEFFFFFFD
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&hdr, &data[0]) != nil || data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/user", &st) != nil || st.Ino == initial // a kernel without user namespaces has no such file
+}

@@ -24,7 +24,7 @@ func Check(b *bundle.Bundle) error { return check(b, nil) }
 // check is Check without those resource limits that others replace.
 func check(b *bundle.Bundle, replaced []rlimit.Change) error {
 	privileged := has(unix.CAP_SYS_RESOURCE)
-	p := append(checkUser(b), checkRlimits(b.Rlimits, replaced, privileged)...)
+	p := append(checkUser(b), checkRlimits(b.Rlimits, replaced)...)
 	p = append(p, checkAttributes(b)...)
 	if adj := b.Spec.Process.OOMScoreAdj; adj != nil && !privileged {
 		if now, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -39,7 +38,7 @@ func (o *CreateOptions) check() error {
 			o.rlimits = append(o.rlimits, base)
 		}
 		o.rlimits[i] = c.Apply(base.Soft, base.Hard)
-		if err := checkLimit(o.rlimits[i], now.Hard, has(unix.CAP_SYS_RESOURCE)); err != nil {
+		if err := checkLimit(o.rlimits[i], now.Hard); err != nil {
 			wrong = append(wrong, err)
 		}
 	}
@@ -60,24 +59,12 @@ func ownLimit(t rlimit.Type) (rlimit.Limit, error) {
 }
 
 // checkLimit is rlimit.Check for a process with a hard limit, with what the kernel refuses to everybody.
-func checkLimit(l rlimit.Limit, hard uint64, capable bool) error {
+func checkLimit(l rlimit.Limit, hard uint64) error {
 	if most := rlimit.Ceiling("/proc", l.Type); l.Hard > most && l.Hard > hard {
 		return fmt.Errorf("%s: hard limit %s is above the %d that the kernel gives to anybody: ask for at most that, or raise the sysctl fs.nr_open",
 			l.Name, rlimit.Value(l.Hard), most)
 	}
-	return rlimit.Check(l, hard, l.Hard > hard && capable && inInitialUserNamespace())
-}
-
-// inInitialUserNamespace tells whether the capabilities of this process are those of the machine: raising a hard limit asks for that
-// (kernel/sys.c, do_prlimit). The inode of that namespace is a constant (PROC_USER_INIT_INO, Linux 3.8).
-func inInitialUserNamespace() bool {
-	const initial = 0xEFFFFFFD
-	info, err := os.Stat("/proc/self/ns/user")
-	if err != nil {
-		return true // a kernel without user namespaces
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return !ok || st.Ino == initial
+	return rlimit.Check(l, hard, l.Hard > hard && rlimit.MayRaise())
 }
 
 // rlimits are the resource limits that a container was created with, or that Update gave it.
@@ -176,7 +163,7 @@ func withRlimits(process json.RawMessage, limits []rlimit.Limit) (json.RawMessag
 }
 
 // checkRlimits refuses limits that the kernel does not know, and hard ones that this process may not raise. What is replaced is not looked at.
-func checkRlimits(limits []rlimit.Limit, replaced []rlimit.Change, privileged bool) (p []bundle.Problem) {
+func checkRlimits(limits []rlimit.Limit, replaced []rlimit.Change) (p []bundle.Problem) {
 	for i, l := range limits {
 		if slices.ContainsFunc(replaced, func(c rlimit.Change) bool { return c.Name == l.Name }) {
 			continue
@@ -190,7 +177,7 @@ func checkRlimits(limits []rlimit.Limit, replaced []rlimit.Change, privileged bo
 		case l.Hard > hard && l.Hard > rlimit.Ceiling("/proc", l.Type):
 			p = append(p, bundle.Problem{Path: path + ".hard", Found: strconv.FormatUint(l.Hard, 10),
 				Want: "at most " + strconv.FormatUint(rlimit.Ceiling("/proc", l.Type), 10) + ", the sysctl fs.nr_open, which nobody gets beyond"})
-		case checkLimit(l, hard, privileged) != nil: // soft limits are at most the hard ones: package bundle sees to that
+		case checkLimit(l, hard) != nil: // soft limits are at most the hard ones: package bundle sees to that
 			p = append(p, bundle.Problem{Path: path + ".hard", Found: strconv.FormatUint(l.Hard, 10),
 				Want: "at most " + strconv.FormatUint(hard, 10) + ", what this process has: raising it needs CAP_SYS_RESOURCE"})
 		}

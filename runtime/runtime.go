@@ -167,7 +167,7 @@ type Exec struct {
 	answers *json.Decoder
 }
 
-// UpdateOptions are the limits that Update changes, in bytes; -1 is none. What is nil stays.
+// UpdateOptions are the limits that Update changes: those of memory in bytes; -1 is none. What is nil stays.
 type UpdateOptions struct {
 	Memory      *int64
 	Reservation *int64 // soft limit
@@ -175,6 +175,9 @@ type UpdateOptions struct {
 	// Check refuses a memory limit that the container is over already (linux.resources.memory.checkBeforeUpdate). Otherwise what follows is what
 	// follows of a breach.
 	Check bool
+	// Rlimits are changed of every process, and of those that Exec makes later. A hard limit above that of the payload is refused without
+	// CAP_SYS_RESOURCE of the supervisor. Of processes with other credentials they are not changed; then the error names them, and all else is.
+	Rlimits []rlimit.Change
 }
 
 // Usage is what a container uses.
