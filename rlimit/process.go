@@ -58,3 +58,31 @@ func Find(list []Limit, name string) (Limit, bool) {
 	}
 	return Limit{}, false
 }
+
+// Amount is a value of a limit in JSON: a number, or "unlimited" for [Infinity].
+type Amount uint64
+
+// String returns "unlimited" or the number in decimal.
+func (a Amount) String() string { return number(uint64(a)) }
+
+// MarshalJSON makes a number, or "unlimited".
+func (a Amount) MarshalJSON() ([]byte, error) {
+	if uint64(a) >= Infinity {
+		return []byte(`"` + a.String() + `"`), nil
+	}
+	return strconv.AppendUint(nil, uint64(a), 10), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON makes.
+func (a *Amount) UnmarshalJSON(b []byte) error {
+	if string(b) == `"unlimited"` {
+		*a = Amount(Infinity)
+		return nil
+	}
+	n, err := strconv.ParseUint(string(b), 10, 64)
+	if err != nil {
+		return errors.New("limit " + quote(string(b)) + `: want a number or "unlimited"`)
+	}
+	*a = Amount(n)
+	return nil
+}

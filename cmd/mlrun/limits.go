@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -69,7 +67,7 @@ EXIT STATUS
 					out.add(p)
 				}
 				for _, r := range l.Run {
-					out.Run = append(out.Run, runLimit{r.Name, limitValue(r.Soft), limitValue(r.Hard), r.Held, r.Path})
+					out.Run = append(out.Run, runLimit{r.Name, rlimit.Amount(r.Soft), rlimit.Amount(r.Hard), r.Held, r.Path})
 				}
 				return out.print(format, all)
 			})
@@ -97,38 +95,25 @@ type processLimits struct {
 }
 
 type processLimit struct {
-	Type  string     `json:"type"`
-	Soft  limitValue `json:"soft"`
-	Hard  limitValue `json:"hard"`
-	Unit  string     `json:"unit"`
-	Scope string     `json:"scope"`
+	Type  string        `json:"type"`
+	Soft  rlimit.Amount `json:"soft"`
+	Hard  rlimit.Amount `json:"hard"`
+	Unit  string        `json:"unit"`
+	Scope string        `json:"scope"`
 }
 
 type runLimit struct {
-	Name string     `json:"name"`
-	Soft limitValue `json:"soft"`
-	Hard limitValue `json:"hard"`
-	Held string     `json:"held"`
-	Path string     `json:"path"`
-}
-
-// limitValue is a limit: in JSON a number, or "unlimited".
-type limitValue uint64
-
-func (v limitValue) String() string { return rlimit.Value(uint64(v)) }
-
-// MarshalJSON makes a number, or a string.
-func (v limitValue) MarshalJSON() ([]byte, error) {
-	if uint64(v) >= rlimit.Infinity {
-		return json.Marshal(v.String())
-	}
-	return strconv.AppendUint(nil, uint64(v), 10), nil
+	Name string        `json:"name"`
+	Soft rlimit.Amount `json:"soft"`
+	Hard rlimit.Amount `json:"hard"`
+	Held string        `json:"held"`
+	Path string        `json:"path"`
 }
 
 func (o *limitsOutput) add(p runtime.ProcessLimits) {
 	list := []processLimit{}
 	for _, l := range p.Limits {
-		list = append(list, processLimit{l.Name, limitValue(l.Soft), limitValue(l.Hard), l.Unit, l.Scope.String()})
+		list = append(list, processLimit{l.Name, rlimit.Amount(l.Soft), rlimit.Amount(l.Hard), l.Unit, l.Scope.String()})
 	}
 	o.Processes = append(o.Processes, processLimits{p.PID, p.Command, list})
 }

@@ -375,6 +375,9 @@ func (a *app) explain(v *runtime.Verdict) {
 			a.notice("  process %d: %s, %s", p.PID, size(p.Memory), shorten(p.Command))
 		}
 	}
+	if r := v.Rlimit; r != nil {
+		a.notice("resource limit exceeded (%s): %s, soft %s, hard %s (%s); ended with exit code %d", r.Certainty, r.Type, r.Soft, r.Hard, r.Unit, v.ExitCode)
+	}
 	if m.MissedSpike > 0 {
 		a.notice("warning: a process was as large as %s between two samples, over the limit of %s", size(m.MissedSpike), size(m.Limit))
 	}

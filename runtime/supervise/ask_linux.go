@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"slices"
 	"time"
 
 	"mlrun/limit"
@@ -49,6 +50,7 @@ func (l *loop) update(r Request) {
 	}
 	apply := func() {
 		l.cfg.Memory = u.policy(l.cfg.Memory)
+		l.given = append(slices.Clone(u.Held), l.given...) // the newest first
 		if l.cfg.Updated != nil {
 			r.Reply(Snapshot{}, l.cfg.Updated(*u))
 			return

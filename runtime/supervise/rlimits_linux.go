@@ -10,6 +10,7 @@ import (
 
 	"mlrun/proc"
 	"mlrun/rlimit"
+	"mlrun/runtime/launch"
 )
 
 const (
@@ -170,4 +171,58 @@ func set(id proc.ID, changes []rlimit.Change, mayRaise bool) (changed bool, err 
 		changed = true
 	}
 	return changed, nil
+}
+
+// examine remembers what tells whether a limit ended the payload, while it is a zombie.
+func (l *loop) examine(e launch.Event) {
+	if !e.Known || !e.Status.Signaled() || l.proc == nil {
+		return
+	}
+	d := &death{signal: e.Status.Signal(), cpu: -1, explicit: map[string]bool{}}
+	switch d.signal {
+	case unix.SIGXCPU, unix.SIGXFSZ, unix.SIGKILL, unix.SIGSEGV:
+	default:
+		return
+	}
+	for _, name := range []string{"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_RTTIME", "RLIMIT_STACK"} {
+		t, _ := rlimit.Lookup(name)
+		own, ok := rlimit.Find(l.given, name)
+		for _, c := range l.cfg.Launch.Rlimits {
+			if !ok && c.Name == name {
+				own, ok = rlimit.Limit{Type: t, Soft: c.Soft, Hard: c.Hard}, true
+			}
+		}
+		if d.explicit[name] = ok; !ok { // inherited
+			own.Type = t
+			own.Soft, own.Hard, _ = rlimit.Get(t)
+		}
+		d.asked = append(d.asked, own)
+	}
+	d.now = d.asked
+	s, err := proc.Root.Stat(l.proc.PID)
+	if l.group != nil && err == nil && s.ID() == l.group.Leader() { // its parent may be somebody else, and has waited for it
+		if now, err := rlimit.Read("/proc", s.PID); err == nil {
+			d.now = now
+			d.cpu = time.Duration(s.UTime+s.STime) * (time.Second / 100)
+		}
+		policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(s.PID), 0, 0)
+		policy &^= resetOnFork
+		d.realtime = policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
+	}
+	l.death = d
+}
+
+const resetOnFork = 0x40000000 // SCHED_RESET_ON_FORK of linux/sched.h
+
+// judge says in the verdict that a limit ended the payload, if one did.
+func (l *loop) judge(v *Verdict) {
+	if l.death == nil || v.Reason != ReasonSignaled {
+		return
+	}
+	if v.Rusage != nil {
+		l.death.maxrss = v.Rusage.MaxRSS
+	}
+	if reason, r := rlimited(*l.death); r != nil {
+		v.Reason, v.Rlimit = reason, r
+	}
 }

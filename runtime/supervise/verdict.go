@@ -38,6 +38,8 @@ type Verdict struct {
 	Signal     string `json:"signal,omitempty"` // or was ended by this signal: "SIGKILL"
 	CoreDumped bool   `json:"coreDumped,omitempty"`
 
+	Rlimit *Rlimited `json:"rlimit,omitempty"` // the limit of setrlimit(2) that ended it
+
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
 	Killed  []Victim   `json:"killed,omitempty"`
