@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"slices"
 	"time"
 
 	"mlrun/limit"
@@ -50,7 +49,7 @@ func (l *loop) update(r Request) {
 	}
 	apply := func() {
 		l.cfg.Memory = u.policy(l.cfg.Memory)
-		l.given = append(slices.Clone(u.Held), l.given...) // the newest first
+		l.given = newest(l.given, u.Held)
 		if l.cfg.Updated != nil {
 			r.Reply(Snapshot{}, l.cfg.Updated(*u))
 			return

@@ -28,7 +28,7 @@ type unchanged struct {
 func (e *unchanged) Error() string {
 	names := make([]string, len(e.ids))
 	for i, id := range e.ids {
-		names[i] = fmt.Sprintf("%d %s", id.PID, proc.Root.Name(id.PID))
+		names[i] = strings.TrimSpace(fmt.Sprintf("%d %s", id.PID, proc.Root.Name(id.PID)))
 	}
 	return e.types + ": changed, but not of process " + strings.Join(names, ", ") + ", which has other credentials"
 }
@@ -171,6 +171,31 @@ func set(id proc.ID, changes []rlimit.Change, mayRaise bool) (changed bool, err 
 		changed = true
 	}
 	return changed, nil
+}
+
+// newest is list with those of added in place of the same types.
+func newest(list, added []rlimit.Limit) (all []rlimit.Limit) {
+	all = append(all, added...)
+	for _, l := range list {
+		if _, again := rlimit.Find(added, l.Name); !again {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// lower gives a guest that waits at its gate the limits of updates, where its own are higher: it may have been prepared before them.
+func (l *loop) lower(id proc.ID) {
+	if id.PID == 0 {
+		return
+	}
+	for _, g := range l.given {
+		soft, hard, err := rlimit.Of(id.PID, g.Type)
+		if err != nil || hard <= g.Hard {
+			continue // it may have other credentials, and its steps have set what it was asked to have
+		}
+		_ = rlimit.Set(id.PID, rlimit.Limit{Type: g.Type, Soft: min(soft, g.Soft), Hard: g.Hard})
+	}
 }
 
 // examine remembers what tells whether a limit ended the payload, while it is a zombie.

@@ -62,7 +62,7 @@ type loop struct {
 	several    bool // there was more than one process at some sample
 	shared     bool // and memory that was shared with others
 
-	given []rlimit.Limit // by updates
+	given []rlimit.Limit // by updates, each type once
 	death *death         // of the payload, if a limit may be the cause
 }
 
