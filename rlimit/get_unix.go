@@ -14,6 +14,11 @@ import (
 // to Infinity before it is used: min(v, Infinity).
 const Infinity uint64 = unix.RLIM_INFINITY
 
+// Max is the largest value that is a limit: one less than RLIM_INFINITY of what
+// the kernel keeps it in, a long. For a larger one Linux sets RLIM_INFINITY
+// (kernel/sys.c, rlim64_to_rlim).
+const Max = min(Infinity, uint64(^uint(0))) - 1
+
 // Get returns the limit of type t of the calling process.
 //
 // The Go runtime raises the soft limit of RLIMIT_NOFILE to the hard one when a

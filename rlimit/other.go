@@ -11,6 +11,9 @@ import (
 // Infinity means that there is no limit.
 const Infinity = ^uint64(0)
 
+// Max is the largest value of a limit.
+const Max = Infinity - 1
+
 // types is empty: the platform has no resource limits that mlrun knows.
 var types [0]Type
 

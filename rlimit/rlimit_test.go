@@ -20,6 +20,15 @@ func TestTable(t *testing.T) {
 		if !slices.Contains(units, typ.Unit) {
 			t.Errorf("%s: unit %q", typ.Name, typ.Unit)
 		}
+		if typ.About == "" || strings.Contains(typ.About, "\n") || typ.Default == "" {
+			t.Errorf("%s: default %q, about %q", typ.Name, typ.Default, typ.About)
+		}
+		if _, err := Parse(typ.Key() + "=" + typ.Default); err != nil && typ.Scope == Process {
+			t.Errorf("default of %v", err)
+		}
+		if !slices.Contains(Platforms(typ.Name), runtime.GOOS) {
+			t.Errorf("%s: on %q", typ.Name, Platforms(typ.Name))
+		}
 	}
 	if names := Names(); !slices.IsSorted(names) || len(slices.Compact(names)) != want {
 		t.Errorf("names are not sorted and distinct: %q", names)
@@ -108,7 +117,12 @@ func TestCheck(t *testing.T) {
 }
 
 func TestScope(t *testing.T) {
-	if Process.String() != "process" || User.String() != "real user" {
-		t.Errorf("%v, %v", Process, User)
+	if Process.String() != "process" || User.String() != "real user" || UserNamespace.String() != "user namespace" {
+		t.Errorf("%v, %v, %v", Process, User, UserNamespace)
+	}
+	for name, want := range map[string]Scope{"RLIMIT_NPROC": UserNamespace, "RLIMIT_MSGQUEUE": UserNamespace, "RLIMIT_SIGPENDING": UserNamespace, "RLIMIT_NOFILE": Process} {
+		if typ, ok := Lookup(name); ok && typ.Scope != want && !(runtime.GOOS == "darwin" && typ.Scope == User) {
+			t.Errorf("%s: %v, want %v", name, typ.Scope, want)
+		}
 	}
 }

@@ -3,36 +3,35 @@ package rlimit
 import "golang.org/x/sys/unix"
 
 // types are all resource limits of darwin, sorted by name. Units are those of
-// getrlimit(2) and <sys/resource.h>.
+// getrlimit(2) and <sys/resource.h>. There is no /proc, and the limits of
+// another process cannot be read.
 var types = [...]Type{
-	// Size of the virtual memory, in bytes. The same number as RLIMIT_RSS:
-	// <sys/resource.h> keeps the two names for one limit.
-	{"RLIMIT_AS", unix.RLIMIT_AS, "bytes", Process},
+	// The same number as RLIMIT_RSS: <sys/resource.h> keeps the two names for
+	// one limit.
+	{"RLIMIT_AS", unix.RLIMIT_AS, "bytes", Process, "unlimited", "address space", ""},
 
-	// Size of a core file, in bytes; 0 writes none.
-	{"RLIMIT_CORE", unix.RLIMIT_CORE, "bytes", Process},
+	{"RLIMIT_CORE", unix.RLIMIT_CORE, "bytes", Process, "unlimited", "core file; 0 writes none", ""},
 
-	// Processor time, in seconds. SIGXCPU at the soft limit.
-	{"RLIMIT_CPU", unix.RLIMIT_CPU, "seconds", Process},
+	{"RLIMIT_CPU", unix.RLIMIT_CPU, "seconds", Process, "unlimited", "CPU time; SIGXCPU at the soft limit", ""},
 
-	// Size of the data segment, in bytes.
-	{"RLIMIT_DATA", unix.RLIMIT_DATA, "bytes", Process},
+	{"RLIMIT_DATA", unix.RLIMIT_DATA, "bytes", Process, "unlimited", "data segment", ""},
 
-	// Size of the files it writes, in bytes. SIGXFSZ.
-	{"RLIMIT_FSIZE", unix.RLIMIT_FSIZE, "bytes", Process},
+	{"RLIMIT_FSIZE", unix.RLIMIT_FSIZE, "bytes", Process, "unlimited",
+		"size of a file that it writes; SIGXFSZ, or EFBIG if that is caught or ignored", ""},
 
-	// Memory locked into RAM by mlock, in bytes.
-	{"RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, "bytes", Process},
+	{"RLIMIT_MEMLOCK", unix.RLIMIT_MEMLOCK, "bytes", Process, "unlimited", "locked memory; mlock beyond it fails", ""},
 
-	// Number of open files, up to the sysctl kern.maxfilesperproc.
-	{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, "files", Process},
+	// Up to the sysctl kern.maxfilesperproc.
+	{"RLIMIT_NOFILE", unix.RLIMIT_NOFILE, "files", Process, "256:unlimited",
+		"open files; open beyond it fails with EMFILE", ""},
 
-	// Number of processes of the real user, up to kern.maxprocperuid.
-	{"RLIMIT_NPROC", unix.RLIMIT_NPROC, "processes", User},
+	// Up to the sysctl kern.maxprocperuid.
+	{"RLIMIT_NPROC", unix.RLIMIT_NPROC, "processes", User, "kern.maxprocperuid",
+		"processes of the user; fork beyond it fails with EAGAIN", ""},
 
-	// Size of the resident set, in bytes; see RLIMIT_AS.
-	{"RLIMIT_RSS", unix.RLIMIT_RSS, "bytes", Process},
+	// See RLIMIT_AS.
+	{"RLIMIT_RSS", unix.RLIMIT_RSS, "bytes", Process, "unlimited", "resident set", ""},
 
-	// Size of the stack of the first thread, in bytes.
-	{"RLIMIT_STACK", unix.RLIMIT_STACK, "bytes", Process},
+	{"RLIMIT_STACK", unix.RLIMIT_STACK, "bytes", Process, "8388608:67104768",
+		"stack of the first thread; SIGSEGV beyond it", ""},
 }

@@ -55,7 +55,7 @@ func (r *Runtime) Update(id string, o UpdateOptions) error {
 	if b, err := stored(d, rec); err == nil && b.ChecksUpdates() {
 		o.Check = true
 	}
-	u := supervise.Update{Limit: rec.Memory.Limit, Swap: rec.Memory.Swap, High: rec.Memory.Soft}
+	u := supervise.Update{Limit: rec.Memory.Limit, Swap: rec.Memory.Swap, High: rec.Memory.Soft, Rlimits: o.Rlimits}
 	for _, v := range []struct {
 		from *int64
 		to   *int64

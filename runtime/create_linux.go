@@ -185,7 +185,7 @@ func adoptSession(root, id string, preserve int) (*session, error) {
 		return nil, fmt.Errorf("%s: who creates it has ended", id)
 	}
 	rec.Supervisor = proc.Self()
-	s := &session{rt: rt, dir: dir, rec: rec, opts: &CreateOptions{ID: id, Bundle: b, PreserveFDs: preserve, Report: rec.Report}}
+	s := &session{rt: rt, dir: dir, rec: rec, opts: &CreateOptions{ID: id, Bundle: b, PreserveFDs: preserve, Report: rec.Report, rlimits: rec.rlimits()}}
 	if err := s.save(); err != nil {
 		return nil, err
 	}

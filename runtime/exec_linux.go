@@ -35,7 +35,7 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 	return c, nil
 }
 
-// Process returns the process object of a container, as it was configured, as the start of one for Exec.
+// Process returns the process object of a container, as it was configured but for its rlimits, as the start of one for Exec.
 func (r *Runtime) Process(id string) (map[string]any, error) {
 	d, rec, err := r.find(id)
 	if err != nil {
@@ -54,6 +54,7 @@ func (r *Runtime) Process(id string) (map[string]any, error) {
 	if err := json.Unmarshal(raw, &config); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Path(configFile), err)
 	}
+	delete(config.Process, "rlimits") // those of the container hold in any case, as they are by then
 	return config.Process, nil
 }
 
@@ -170,7 +171,22 @@ func (o *ExecOptions) config(d *store.Dir, rec *record) ([]byte, *bundle.Bundle,
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := Check(b); err != nil {
+	limits, err := o.execRlimits(b, rec)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(limits) > 0 {
+		if all["process"], err = withRlimits(o.Process, limits); err != nil {
+			return nil, nil, fmt.Errorf("exec: process: %w", err)
+		}
+		if raw, err = json.Marshal(all); err != nil {
+			return nil, nil, fmt.Errorf("exec: process: %w", err)
+		}
+		if b, err = bundle.Parse(raw, rec.Bundle, o.File, bundle.Options{IgnoreUnsupported: o.IgnoreUnsupported}); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := check(b, o.settled(rec)); err != nil {
 		var e *bundle.Error
 		if errors.As(err, &e) {
 			e.File = o.File

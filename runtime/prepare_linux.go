@@ -19,9 +19,12 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Check finds out whether this process, with its user and its limits, can run the bundle. The error is a *bundle.Error.
-func Check(b *bundle.Bundle) error {
+func Check(b *bundle.Bundle) error { return check(b, nil) }
+
+// check is Check without those resource limits that others replace.
+func check(b *bundle.Bundle, replaced []rlimit.Change) error {
 	privileged := has(unix.CAP_SYS_RESOURCE)
-	p := append(checkUser(b), checkRlimits(b.Rlimits, privileged)...)
+	p := append(checkUser(b), checkRlimits(b.Rlimits, replaced)...)
 	p = append(p, checkAttributes(b)...)
 	p = append(p, checkResources(b)...)
 	if adj := b.Spec.Process.OOMScoreAdj; adj != nil && !privileged {
@@ -36,23 +39,6 @@ func Check(b *bundle.Bundle) error {
 		return nil
 	}
 	return &bundle.Error{File: b.File, Problems: p}
-}
-
-// checkRlimits refuses limits that the kernel does not know, and hard ones that this process may not raise.
-func checkRlimits(limits []rlimit.Limit, privileged bool) (p []bundle.Problem) {
-	for i, l := range limits {
-		path := "process.rlimits[" + strconv.Itoa(i) + "]"
-		_, hard, err := rlimit.Get(l.Type)
-		switch {
-		case err != nil:
-			p = append(p, bundle.Problem{Path: path + ".type", Found: strconv.Quote(l.Type.Name),
-				Want: "a type that this kernel has: " + err.Error()})
-		case rlimit.Check(l, hard, privileged) != nil: // soft limits are at most the hard ones: package bundle sees to that
-			p = append(p, bundle.Problem{Path: path + ".hard", Found: strconv.FormatUint(l.Hard, 10),
-				Want: "at most " + strconv.FormatUint(hard, 10) + ", what this process has: raising it needs CAP_SYS_RESOURCE"})
-		}
-	}
-	return p
 }
 
 // maxGidProblems is how many wrong groups are reported one by one: a configuration can name a hundred thousand.
@@ -125,7 +111,7 @@ func (o *CreateOptions) launchConfig(supervisor proc.ID, callerReaps bool) launc
 	if path, ok := bundle.LookupEnv(c.Env, "PATH"); ok {
 		c.Path = path
 	}
-	for _, l := range o.Bundle.Rlimits {
+	for _, l := range o.limitsInForce() {
 		c.Rlimits = append(c.Rlimits, launch.Rlimit{Name: l.Type.Name, Resource: l.Type.Resource, Soft: l.Soft, Hard: l.Hard})
 	}
 	if callerReaps {

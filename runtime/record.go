@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"mlrun/proc"
+	"mlrun/rlimit"
 	"mlrun/runtime/store"
 	"mlrun/runtime/supervise"
 )
@@ -190,9 +192,10 @@ func (s *State) finished(r *record) {
 	s.MLRun.Memory = m
 }
 
-// update puts other limits of memory in place.
+// update puts other limits in place.
 func (r *record) update(u supervise.Update) {
 	r.Memory.Limit, r.Memory.Swap, r.Memory.Soft = u.Limit, u.Swap, u.High
+	r.relimit(u.Held)
 	list := r.Memory.limits()
 	for _, l := range r.Limits {
 		if !strings.HasPrefix(l.Path, memoryPath) {
@@ -200,4 +203,16 @@ func (r *record) update(u supervise.Update) {
 		}
 	}
 	r.Limits = list
+}
+
+// relimit puts resource limits in the place of those of the same type.
+func (r *record) relimit(limits []rlimit.Limit) {
+	for _, l := range limits {
+		i := slices.IndexFunc(r.Limits, func(have Limit) bool { return have.Name == l.Name && have.Held == heldKernel })
+		if i < 0 {
+			i = len(r.Limits)
+			r.Limits = append(r.Limits, Limit{Path: rlimitsPath, Name: l.Name, Held: heldKernel})
+		}
+		r.Limits[i].Soft, r.Limits[i].Hard = l.Soft, l.Hard
+	}
 }

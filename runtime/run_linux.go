@@ -98,7 +98,7 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 	if err := o.checkMemory(); err != nil {
 		return err
 	}
-	if err := Check(o.Bundle); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	for _, w := range warnings(o.Bundle) {

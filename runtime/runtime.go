@@ -34,6 +34,7 @@ import (
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
+	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/store"
 	"mlrun/runtime/supervise"
@@ -113,22 +114,26 @@ func New(o Options) (*Runtime, error) {
 
 // CreateOptions are common to Run and Create.
 type CreateOptions struct {
-	ID          string // "" for Run: one is generated
-	Bundle      *bundle.Bundle
-	Memory      int64          // bytes, in place of the bundle's limit; 0: the bundle's
-	Grace       *time.Duration // in place of the bundle's; nil: the bundle's, else DefaultGrace
-	Overshoot   int64          // bytes, in place of the bundle's; 0: the bundle's
-	OnBreach    *bundle.Breach // in place of the bundle's; nil: the bundle's
-	Meter       *bundle.Meter  // in place of the bundle's; nil: the bundle's
-	Pids        *int64         // processes and threads at once, in place of the bundle's; -1: no limit; nil: the bundle's
-	CPUs        float64        // how many processors' time may be used, in place of the bundle's quota; 0: the bundle's
-	CPUTime     time.Duration  // of all processes together, in place of the bundle's; 0: the bundle's
-	WallTime    time.Duration  // since the start, in place of the bundle's; 0: the bundle's
-	HangTime    time.Duration  // without using CPU time, in place of the bundle's; 0: the bundle's
-	PIDFile     string         // written when the payload is created
-	Terminal    *os.File       // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
-	PreserveFDs int            // descriptors from 3 on that the payload keeps; the caller has checked that they are open
-	Report      string         // file that Create's supervisor writes the verdict to
+	ID        string // "" for Run: one is generated
+	Bundle    *bundle.Bundle
+	Memory    int64          // bytes, in place of the bundle's limit; 0: the bundle's
+	Grace     *time.Duration // in place of the bundle's; nil: the bundle's, else DefaultGrace
+	Overshoot int64          // bytes, in place of the bundle's; 0: the bundle's
+	OnBreach  *bundle.Breach // in place of the bundle's; nil: the bundle's
+	Meter     *bundle.Meter  // in place of the bundle's; nil: the bundle's
+	// Rlimits are set in place of the bundle's of the same type. What a change leaves open is that of the bundle, else that of the caller.
+	Rlimits     []rlimit.Change
+	Pids        *int64        // processes and threads at once, in place of the bundle's; -1: no limit; nil: the bundle's
+	CPUs        float64       // how many processors' time may be used, in place of the bundle's quota; 0: the bundle's
+	CPUTime     time.Duration // of all processes together, in place of the bundle's; 0: the bundle's
+	WallTime    time.Duration // since the start, in place of the bundle's; 0: the bundle's
+	HangTime    time.Duration // without using CPU time, in place of the bundle's; 0: the bundle's
+	PIDFile     string        // written when the payload is created
+	Terminal    *os.File      // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
+	PreserveFDs int           // descriptors from 3 on that the payload keeps; the caller has checked that they are open
+	Report      string        // file that Create's supervisor writes the verdict to
+
+	rlimits []rlimit.Limit // those of the bundle with Rlimits applied; nil: those of the bundle
 }
 
 // RunOptions are the options of Run.
@@ -155,6 +160,9 @@ type ExecOptions struct {
 	Terminal          bool            // Files[0] is a terminal, which becomes its controlling one
 	CallerReaps       bool            // it is a child of the calling process, and of its parent when that exits
 	IgnoreUnsupported bool
+	// Rlimits are changed for the process, and for what it starts. A hard limit may only be lowered. The limits of the container that neither
+	// they nor the process name hold, too.
+	Rlimits []rlimit.Change
 }
 
 // Exec is a process that was executed in a container. Close it.
@@ -164,7 +172,7 @@ type Exec struct {
 	answers *json.Decoder
 }
 
-// UpdateOptions are the limits that Update changes, in bytes; -1 is none. What is nil stays.
+// UpdateOptions are the limits that Update changes: those of memory in bytes; -1 is none. What is nil stays.
 type UpdateOptions struct {
 	Memory      *int64
 	Reservation *int64 // soft limit
@@ -172,6 +180,9 @@ type UpdateOptions struct {
 	// Check refuses a memory limit that the container is over already (linux.resources.memory.checkBeforeUpdate). Otherwise what follows is what
 	// follows of a breach.
 	Check bool
+	// Rlimits are changed of every process, and of those that Exec makes later. A hard limit above that of the payload is refused without
+	// CAP_SYS_RESOURCE of the supervisor. Of processes with other credentials they are not changed; then the error names them, and all else is.
+	Rlimits []rlimit.Change
 }
 
 // Usage is what a container uses.
@@ -188,6 +199,19 @@ type Limit struct {
 	Hard uint64 `json:"hard"`
 	Unit string `json:"unit,omitempty"`
 	Held string `json:"held"`
+}
+
+// ProcessLimits are the limits of setrlimit(2) that a process has.
+type ProcessLimits struct {
+	PID     int
+	Command string
+	Limits  []rlimit.Limit // sorted by name
+}
+
+// ContainerLimits are the limits of a container: of its processes, and of all of it.
+type ContainerLimits struct {
+	Processes []ProcessLimits // sorted by pid
+	Run       []Limit         // as in State
 }
 
 // memory is what is asked of the memory limits. Amounts are in bytes; <= 0 is none.
@@ -276,10 +300,24 @@ const memoryPath = "linux.resources.memory."
 // limits lists what is limited.
 func (o *CreateOptions) limits(b *budget) []Limit {
 	list := append(o.memory().limits(), b.limits(o)...)
-	for i, l := range o.Bundle.Rlimits {
-		list = append(list, Limit{Path: fmt.Sprintf("process.rlimits[%d]", i), Name: l.Type.Name, Soft: l.Soft, Hard: l.Hard, Held: "kernel"})
+	for i, l := range o.limitsInForce() {
+		path := rlimitsPath
+		if i < len(o.Bundle.Rlimits) { // the others come after those of the bundle
+			path += fmt.Sprintf("[%d]", i)
+		}
+		list = append(list, Limit{Path: path, Name: l.Type.Name, Soft: l.Soft, Hard: l.Hard, Held: heldKernel})
 	}
 	return list
+}
+
+const rlimitsPath = "process.rlimits"
+
+// limitsInForce are the resource limits of the processes.
+func (o *CreateOptions) limitsInForce() []rlimit.Limit {
+	if o.rlimits != nil {
+		return o.rlimits
+	}
+	return o.Bundle.Rlimits
 }
 
 // GenerateID makes an id for a run of the bundle in dir: its name and something random.

@@ -87,6 +87,12 @@ func (r *Runtime) Processes(string) ([]proc.ID, error) { return nil, ErrUnsuppor
 // Update is not supported here.
 func (r *Runtime) Update(string, UpdateOptions) error { return ErrUnsupported }
 
+// ReadLimits is not supported here.
+func ReadLimits(int) (*ProcessLimits, error) { return nil, ErrUnsupported }
+
+// Limits is not supported here.
+func (r *Runtime) Limits(string, bool) (*ContainerLimits, error) { return nil, ErrUnsupported }
+
 // Usage is not supported here.
 func (r *Runtime) Usage(string) (*Usage, error) { return nil, ErrUnsupported }
 

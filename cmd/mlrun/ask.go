@@ -274,18 +274,25 @@ func follow(rt *runtime.Runtime, id string, interval time.Duration) error {
 }
 
 func (a *app) updateCmd() *cobra.Command {
-	var file, memory, reservation, swap, pids string
+	var (
+		file, memory, reservation, swap, pids string
+		limits                                []string
+	)
 	cmd := &cobra.Command{
 		Use:   "update [flags] ID",
-		Short: "change the memory limits of a container",
+		Short: "change the limits of a container",
 		Long: `update changes limits while a container runs. A limit that it is over already is a breach, with all that follows, unless
 memory.checkBeforeUpdate of the resources asks to refuse it.
 
+Limits of processes (--rlimit) are set of each of them, and of what mlrun exec starts later.
+
   mlrun update --memory 2G ID
+  mlrun update --rlimit nofile=1024 --rlimit cpu=:3600 ID
   echo '{"memory":{"limit":2147483648}}' | mlrun update --resources - ID
 
 EXIT STATUS
-  0 when the limits are changed, 2 for a wrong command line, else 1 and nothing is`,
+  0 when the limits are changed, 2 for a wrong command line, else 1 and nothing is, but for --rlimit when the error names
+  processes that have other credentials`,
 		Args: exactArgs(1, "the id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := cmd.Flags()
@@ -311,11 +318,15 @@ EXIT STATUS
 				}
 				*v.to = &n
 			}
+			var err error
+			if o.Rlimits, err = parseRlimits(limits); err != nil {
+				return err
+			}
 			if n, err := strconv.Atoi(pids); pids != "" && (err != nil || n > 0) {
 				return usagef("--pids-limit %s: mlrun holds no limit of processes; process.rlimits has RLIMIT_NPROC", pids)
 			}
-			if o == (runtime.UpdateOptions{Check: o.Check}) && pids == "" {
-				return usagef("update: nothing to change: want --memory, --memory-reservation, --memory-swap or --resources")
+			if o.Memory == nil && o.Reservation == nil && o.Swap == nil && len(o.Rlimits) == 0 && pids == "" {
+				return usagef("update: nothing to change: want --memory, --memory-reservation, --memory-swap, --rlimit or --resources")
 			}
 			return a.with(func(rt *runtime.Runtime) error { return rt.Update(args[0], o) })
 		},
@@ -325,6 +336,7 @@ EXIT STATUS
 	f.StringVar(&memory, "memory", "", "memory limit (`SIZE`), -1 for none")
 	f.StringVar(&reservation, "memory-reservation", "", "soft limit of memory (`SIZE`), -1 for none")
 	f.StringVar(&swap, "memory-swap", "", "limit of memory and swap together (`SIZE`), -1 for none")
+	f.StringArrayVar(&limits, "rlimit", nil, "limit of each process, such as nofile=1024:4096 (`TYPE=SOFT:HARD`); may be repeated")
 	f.StringVar(&pids, "pids-limit", "", "not held: only -1 and 0, for none, are accepted (`N`)")
 	return cmd
 }

@@ -24,7 +24,7 @@ const exitExec = 255
 // execFlags are the flags of exec.
 type execFlags struct {
 	process, cwd, user, pidFile, console string
-	env                                  []string
+	env, rlimits                         []string
 	groups                               []uint
 	detach, tty, noNewPrivs, ignored     bool
 	preserveFDs                          int
@@ -46,6 +46,7 @@ func (e *execFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&e.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the process")
 	f.BoolVar(&e.noNewPrivs, "no-new-privs", false, "set no_new_privs")
 	f.BoolVar(&e.ignoreUnsupported, "ignore-unsupported", false, "ignore properties of the process that are not supported instead of refusing them")
+	f.StringArrayVar(&e.rlimits, "rlimit", nil, "lower a limit of the process, such as nofile=64 (`TYPE=SOFT:HARD`); may be repeated")
 	f.StringVar(&e.text, "cgroup", "", "accepted for compatibility: mlrun uses no cgroups")
 	f.BoolVar(&e.ignored, "ignore-paused", false, "accepted for compatibility: a paused container executes nothing")
 }
@@ -87,6 +88,10 @@ func (a *app) exec(e *execFlags, args []string) error {
 	if err := a.checkPreserved(e.preserveFDs); err != nil {
 		return err
 	}
+	changes, err := parseRlimits(e.rlimits)
+	if err != nil {
+		return err
+	}
 	a.exit = exitExec // until it runs
 	rt, err := a.open()
 	if err != nil {
@@ -105,6 +110,7 @@ func (a *app) exec(e *execFlags, args []string) error {
 	if err := checkPIDFile(e.pidFile); err != nil {
 		return err
 	}
+	o.Rlimits = changes
 	o.CallerReaps = e.detach && e.pidFile != ""
 	return a.execute(rt, args[0], e, o, tty)
 }

@@ -172,7 +172,7 @@ EXIT STATUS
 		{"run", a.runCmd}, {"limit", a.limitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
 		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
 		{"features", a.featuresCmd}, {"exec", a.execCmd}, {"ps", a.psCmd}, {"events", a.eventsCmd},
-		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"completion", a.completionCmd},
+		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"limits", a.limitsCmd}, {"completion", a.completionCmd},
 	}
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
@@ -238,13 +238,13 @@ func (a *app) report(err error) {
 	switch {
 	case errors.As(err, &already):
 		return
-	case errors.As(err, &invalid):
-		for _, p := range invalid.Problems {
-			a.fail(invalid.File + ": " + p.String())
-		}
 	case errors.As(err, &joined):
 		for _, e := range joined.Unwrap() {
 			a.report(e)
+		}
+	case errors.As(err, &invalid):
+		for _, p := range invalid.Problems {
+			a.fail(invalid.File + ": " + p.String())
 		}
 	default:
 		a.fail(err.Error() + a.hint(err))

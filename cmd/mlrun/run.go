@@ -24,6 +24,7 @@ type createFlags struct {
 	bundle, id, memory, grace, pidFile, report string
 	preserveFDs                                int
 	ignoreUnsupported                          bool
+	rlimits                                    []string
 	memoryFlags
 	budgetFlags
 }
@@ -73,6 +74,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
 	c.memoryFlags.add(f)
 	c.budgetFlags.add(f)
+	f.StringArrayVar(&c.rlimits, "rlimit", nil, "limit of each process in place of the bundle's, such as nofile=1024:4096 (`TYPE=SOFT:HARD`); may be repeated")
 	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
 	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the payload")
@@ -149,6 +151,9 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 		return o, err
 	}
 	if err := c.budgetFlags.set(f, &o); err != nil {
+		return o, err
+	}
+	if o.Rlimits, err = parseRlimits(c.rlimits); err != nil {
 		return o, err
 	}
 	if err := a.checkPreserved(c.preserveFDs); err != nil {
@@ -397,6 +402,9 @@ func (a *app) explain(v *runtime.Verdict) {
 		}
 	}
 	a.overBudget(v)
+	if r := v.Rlimit; r != nil {
+		a.notice("resource limit exceeded (%s): %s, soft %s, hard %s (%s); ended with exit code %d", r.Certainty, r.Type, r.Soft, r.Hard, r.Unit, v.ExitCode)
+	}
 	if m.MissedSpike > 0 {
 		a.notice("warning: a process was as large as %s between two samples, over the limit of %s", size(m.MissedSpike), size(m.Limit))
 	}

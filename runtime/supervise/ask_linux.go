@@ -36,11 +36,15 @@ func (l *loop) usage(r Request) {
 	}()
 }
 
-// update puts other limits of memory in place. What is used already may be over them: then that is a breach.
+// update puts other limits in place. What of memory is used already may be over them: then that is a breach.
 func (l *loop) update(r Request) {
 	u := r.Update
 	if u == nil || l.group == nil || l.state.exited || l.state.phase >= stopping {
 		r.Reply(Snapshot{}, ErrNotRunning)
+		return
+	}
+	if len(u.Rlimits) > 0 {
+		l.updateRlimits(r)
 		return
 	}
 	if l.cfg.Updated != nil {
@@ -51,10 +55,11 @@ func (l *loop) update(r Request) {
 	}
 	apply := func() {
 		l.cfg.Memory = u.policy(l.cfg.Memory)
+		l.given = newest(l.given, u.Held)
 		r.Reply(Snapshot{}, nil)
 	}
 	s := l.sampler
-	if s == nil {
+	if m := l.cfg.Memory; s == nil || m.Limit == u.Limit && m.Swap == u.Swap && m.High == u.High {
 		apply()
 		return
 	}

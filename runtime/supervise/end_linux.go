@@ -202,6 +202,7 @@ func (l *loop) watch(p *launch.Process) {
 func (l *loop) reported(e launch.Event) {
 	switch e.Kind {
 	case launch.Exited:
+		l.examine(e)
 		l.event(event{kind: evExited, status: e.Status, known: e.Known})
 	case launch.Stopped:
 		l.event(event{kind: evStopped, sig: e.Status.StopSignal()})
@@ -307,6 +308,7 @@ func (l *loop) conclude() *Verdict {
 			v.Signal, v.CoreDumped = signame.Name(st.status.Signal()), st.status.CoreDump()
 		}
 	}
+	l.judge(v)
 	l.answerStart(ErrNotRunning)
 	return v
 }

@@ -90,6 +90,7 @@ func (l *loop) arrived(g *guest) {
 	if err == nil && (l.state.phase >= stopping || l.state.exited) {
 		err = ErrNotRunning
 	}
+	l.lower(id)
 	g.leader = id
 	l.guests[g.proc.Reaper] = g
 	go l.attend(g)

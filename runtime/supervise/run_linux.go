@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mlrun/proc"
+	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 )
 
@@ -60,6 +61,9 @@ type loop struct {
 	rusage     *syscall.Rusage
 	several    bool // there was more than one process at some sample
 	shared     bool // and memory that was shared with others
+
+	given []rlimit.Limit // by updates, each type once
+	death *death         // of the payload, if a limit may be the cause
 }
 
 // Run carries out one run and returns its verdict. The error is the reason why the program was never executed, or that a

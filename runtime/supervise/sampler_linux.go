@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	timerMost  = 200 * time.Millisecond  // longest wait for the time alone that the runtime's timers serve
+	timerMost   = 200 * time.Millisecond // longest wait for the time alone that the runtime's timers serve
 	freezeTime  = 20 * time.Millisecond  // how long a freeze may take before it is measured all the same
 	alarms      = 4                      // freezes that find no breach that a group may suffer at once,
 	alarmEvery  = 500 * time.Millisecond // and another one each time this has passed; beyond, it is measured running first

@@ -26,6 +26,7 @@ import (
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
+	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 )
 
@@ -149,11 +150,15 @@ const (
 	OpUpdate  Op = "update"  // change limits
 )
 
-// Update is the limits of memory that a run is to have, in bytes; <= 0 is none.
+// Update is the limits that a run is to have: those of memory in bytes; <= 0 is none.
 type Update struct {
 	Limit int64 `json:"limit"`
 	Swap  int64 `json:"swap"` // of memory and swap together
 	High  int64 `json:"high"` // soft
+	// Rlimits are changed of every process of the run.
+	Rlimits []rlimit.Change `json:"rlimits,omitempty"`
+	// Held is what these came to for the payload, for Config.Updated.
+	Held []rlimit.Limit `json:"-"`
 }
 
 // Occurrence is something that happens in a run.

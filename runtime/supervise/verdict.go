@@ -46,6 +46,7 @@ type Verdict struct {
 
 	Exceeded *Exceeded `json:"exceeded,omitempty"` // the limit, when Reason is one of those besides memory
 	Throttle *Throttle `json:"throttle,omitempty"` // with a quota of CPU time
+	Rlimit   *Rlimited `json:"rlimit,omitempty"`   // the limit of setrlimit(2) that ended it
 
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
