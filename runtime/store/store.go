@@ -445,7 +445,7 @@ func (d *Dir) Remove() error {
 		defer f.Close()
 	}
 	entries, err := f.ReadDir(-1)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // somebody else has removed it
 		return err
 	}
 	for _, e := range entries {
