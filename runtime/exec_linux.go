@@ -26,7 +26,7 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 		return launch.Config{}, err
 	}
 	c := (&CreateOptions{Bundle: b}).launchConfig(proc.Self(), false)
-	c.Tasks = s.rec.joins()
+	c.Tasks = s.rec.joins(c.Rlimits)
 	c.Files, c.Session, c.Affinity = files, m.Terminal, execAffinity(b.Spec.Process.ExecCPUAffinity)
 	s.listener(&c, b.Spec.Linux)
 	if len(files) < 3 {
@@ -125,7 +125,7 @@ func (e *Exec) ask(ctx context.Context, m *execMessage, files []int) error {
 // fork makes the process as a child of this one, and lets it go on when the supervisor has taken it in.
 func (e *Exec) fork(ctx context.Context, o *ExecOptions, b *bundle.Bundle, rec *record) error {
 	c := (&CreateOptions{Bundle: b}).launchConfig(rec.Supervisor, true)
-	c.Tasks = rec.joins()
+	c.Tasks = rec.joins(c.Rlimits)
 	c.Files, c.Session, c.Terminal, c.Affinity = o.files(), o.Terminal, -1, execAffinity(b.Spec.Process.ExecCPUAffinity)
 	(&session{rec: rec}).listener(&c, b.Spec.Linux)
 	p, err := launch.Fork(&c)

@@ -149,8 +149,8 @@ func kernel() (major, minor int) {
 }
 
 // launch is the limit of tasks for a process to be started: with the payload's pid, one of those that join it. Nobody may raise a limit that the
-// caller has.
-func (t *tasks) launch(payload int) *launch.Tasks {
+// caller has, or that was set before.
+func (t *tasks) launch(payload int, before []launch.Rlimit) *launch.Tasks {
 	if t == nil || !t.Kernel {
 		return nil
 	}
@@ -159,13 +159,18 @@ func (t *tasks) launch(payload int) *launch.Tasks {
 	if soft, _, err := rlimit.Get(nproc); err == nil {
 		most = min(most, soft)
 	}
+	for _, l := range before {
+		if l.Resource == nproc.Resource {
+			most = min(most, l.Soft)
+		}
+	}
 	return &launch.Tasks{Max: most, PID: payload}
 }
 
 // joins is what holds the limit of tasks for a process that is executed in a container, beside its payload.
-func (r *record) joins() *launch.Tasks {
+func (r *record) joins(before []launch.Rlimit) *launch.Tasks {
 	if r.Payload == nil {
 		return nil
 	}
-	return r.Budget.Tasks.launch(r.Payload.PID)
+	return r.Budget.Tasks.launch(r.Payload.PID, before)
 }

@@ -157,7 +157,7 @@ func (s *session) config() *supervise.Config {
 		ID: s.opts.ID, Launch: s.opts.launchConfig(proc.Self(), s.rec.CallerReaps), Memory: m.policy(), Meter: m.Meter, Signal: m.Signal,
 		Grace: time.Duration(m.GraceNS), Log: s.rt.log, Budget: s.rec.Budget.policy(),
 	}
-	cfg.Launch.Tasks = s.rec.Budget.Tasks.launch(0)
+	cfg.Launch.Tasks = s.rec.Budget.Tasks.launch(0, cfg.Launch.Rlimits)
 	if t := s.rec.Budget.Tasks; t != nil && !t.Must {
 		cfg.TasksSampled = s.tasksSampled
 	}
