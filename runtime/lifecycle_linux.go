@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	verdictWait = 200 * time.Millisecond // how long State waits for the verdict of a payload that has ended
-	statsWait   = time.Second            // how long State waits for an answer of the supervisor
-	controlWait = 10 * time.Second       // how long a request may take; after it Delete kills the supervisor
+	verdictWait = time.Second      // how long State waits for the verdict of a payload that has ended
+	statsWait   = time.Second      // how long State waits for an answer of the supervisor
+	controlWait = 10 * time.Second // how long a request may take; after it Delete kills the supervisor
 )
 
 // reach calls f until it reaches the supervisor of a container. One that lives but has no socket yet is about to make it.
