@@ -28,6 +28,7 @@ func (a *app) limitCmd() *cobra.Command {
 	cmd := a.newLimit(&o, "limit [flags] LIMIT -- COMMAND [ARGS]")
 	o.memoryFlags.add(cmd.Flags())
 	o.budgetFlags.add(cmd.Flags())
+	cmd.Flags().BoolVar(&o.timed, "time", false, "print at the end what was used, in the words of time(1), on standard error")
 	cmd.Flags().StringVar(&o.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	cmd.Flags().BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
 	return cmd
@@ -47,6 +48,7 @@ func (a *app) memlimitCmd() *cobra.Command {
 type limitOptions struct {
 	grace, report string
 	v             verbose
+	timed         bool
 	memoryFlags
 	budgetFlags
 }
@@ -111,6 +113,9 @@ func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []s
 	return a.foreground(ro, func(v *runtime.Verdict) {
 		if v.Started != nil && v.Memory.Peak > 0 {
 			a.notice("peak memory %s of %s", size(v.Memory.Peak), size(v.Memory.Limit))
+		}
+		if o.timed {
+			a.timed(true, command)(v)
 		}
 	})
 }

@@ -218,6 +218,7 @@ func (a *app) runCmd() *cobra.Command {
 		c      createFlags
 		detach bool
 		keep   bool
+		timed  bool
 		v      verbose
 
 		console string
@@ -240,6 +241,9 @@ EXIT STATUS
 			if err != nil {
 				return err
 			}
+			if detach && timed {
+				return usagef("--time: a detached run prints nothing; mlrun state has what it has used when it is stopped")
+			}
 			if detach {
 				done, err := consoleTo(&o, console)
 				if err != nil {
@@ -255,13 +259,14 @@ EXIT STATUS
 			if err != nil {
 				return err
 			}
-			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, ProgressEvery: every}, nil)
+			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, ProgressEvery: every}, a.timed(timed, o.Bundle.Spec.Process.Args))
 		},
 	}
 	f := cmd.Flags()
 	c.add(f)
 	v.add(f)
 	f.BoolVarP(&detach, "detach", "d", false, "return when the program runs")
+	f.BoolVar(&timed, "time", false, "print at the end what was used, in the words of time(1), on standard error")
 	f.StringVar(&console, "console-socket", "", "with --detach: send the master of the terminal (process.terminal) to the unix socket `PATH`")
 	f.BoolVar(&keep, "keep", false, "keep the state of the finished container until mlrun delete")
 	f.BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
