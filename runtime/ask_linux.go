@@ -70,6 +70,11 @@ func (r *Runtime) Update(id string, o UpdateOptions) error {
 	case u.Swap > 0 && u.Limit > u.Swap:
 		return fmt.Errorf("%s: a memory limit of %d bytes is over that of memory and swap together, %d", id, u.Limit, u.Swap)
 	}
+	if o.Pids != nil {
+		if err := rec.Budget.Tasks.update(*o.Pids, &u); err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+	}
 	if o.Check && u.Limit > 0 {
 		sn, _, err := r.request(id, supervise.Request{Op: supervise.OpUsage})
 		if err != nil {

@@ -27,8 +27,11 @@ type tasks struct {
 	Must   bool  `json:"must,omitempty"` // and by nothing else
 }
 
-// pidsName is the name of the limit of tasks in a list of limits.
-const pidsName = "pids"
+// pidsName is the name of the limit of tasks in a list of limits, pidsPath where it is when nothing else says so.
+const (
+	pidsName = "pids"
+	pidsPath = "linux.resources.pids.limit"
+)
 
 // How limits are held.
 const (
@@ -88,7 +91,7 @@ func (b *budget) limits(o *CreateOptions) (list []Limit) {
 		}
 		path := r.PidsPath
 		if path == "" {
-			path = "linux.resources.pids.limit"
+			path = pidsPath
 		}
 		add(path, pidsName, "tasks", held, t.Max)
 	}

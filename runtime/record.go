@@ -196,6 +196,7 @@ func (s *State) finished(r *record) {
 func (r *record) update(u supervise.Update) {
 	r.Memory.Limit, r.Memory.Swap, r.Memory.Soft = u.Limit, u.Swap, u.High
 	r.relimit(u.Held)
+	r.retask(u.Tasks)
 	list := r.Memory.limits()
 	for _, l := range r.Limits {
 		if !strings.HasPrefix(l.Path, memoryPath) {
@@ -203,6 +204,31 @@ func (r *record) update(u supervise.Update) {
 		}
 	}
 	r.Limits = list
+}
+
+// retask puts another limit of tasks in place; -1 is none.
+func (r *record) retask(n *int64) {
+	if n == nil {
+		return
+	}
+	i := slices.IndexFunc(r.Limits, func(l Limit) bool { return l.Name == pidsName })
+	switch t := r.Budget.Tasks; {
+	case *n < 0:
+		r.Budget.Tasks = nil
+		if i >= 0 {
+			r.Limits = slices.Delete(r.Limits, i, i+1)
+		}
+		return
+	case t == nil:
+		r.Budget.Tasks = &tasks{Max: *n}
+	default:
+		t.Max = *n
+	}
+	if i < 0 {
+		r.Limits = append(r.Limits, Limit{Path: pidsPath, Name: pidsName, Unit: "tasks", Held: heldSampled})
+		i = len(r.Limits) - 1
+	}
+	r.Limits[i].Soft, r.Limits[i].Hard = uint64(*n), uint64(*n)
 }
 
 // relimit puts resource limits in the place of those of the same type.

@@ -12,6 +12,7 @@ import (
 	"mlrun/bundle"
 	"mlrun/rlimit"
 	"mlrun/runtime/launch"
+	"mlrun/runtime/supervise"
 )
 
 // resources adds to c what of linux.resources the kernel keeps of a process. Package bundle has seen to it that nothing else says the same.
@@ -173,4 +174,19 @@ func (r *record) joins(before []launch.Rlimit) *launch.Tasks {
 		return nil
 	}
 	return r.Budget.Tasks.launch(r.Payload.PID, before)
+}
+
+// update adds another limit of tasks to u; -1 is none. Where the kernel holds it, that is RLIMIT_NPROC of every process.
+func (t *tasks) update(n int64, u *supervise.Update) error {
+	u.Tasks = &n
+	if t == nil || !t.Kernel {
+		u.Sampled = true
+		return nil
+	}
+	if n < 0 || n > t.Max {
+		return fmt.Errorf("the limit of processes is held by the kernel, which lets nobody raise it: want at most %d; with dev.mlrun.pids.mode \"sampled\" it can be raised", t.Max)
+	}
+	nproc, _ := rlimit.Lookup("RLIMIT_NPROC")
+	u.Rlimits = append(u.Rlimits, rlimit.Change{Type: nproc, Soft: uint64(n), Hard: uint64(n), SetSoft: true, SetHard: true})
+	return nil
 }

@@ -177,6 +177,7 @@ type UpdateOptions struct {
 	Memory      *int64
 	Reservation *int64 // soft limit
 	Swap        *int64 // of memory and swap together
+	Pids        *int64 // processes and threads; one that the kernel holds can be lowered only
 	// Check refuses a memory limit that the container is over already (linux.resources.memory.checkBeforeUpdate). Otherwise what follows is what
 	// follows of a breach.
 	Check bool

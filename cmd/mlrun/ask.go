@@ -322,11 +322,15 @@ EXIT STATUS
 			if o.Rlimits, err = parseRlimits(limits); err != nil {
 				return err
 			}
-			if n, err := strconv.Atoi(pids); pids != "" && (err != nil || n > 0) {
-				return usagef("--pids-limit %s: mlrun holds no limit of processes; process.rlimits has RLIMIT_NPROC", pids)
+			if pids != "" {
+				n, err := strconv.ParseInt(pids, 10, 64)
+				if err != nil || n < -1 {
+					return usagef("--pids-limit %q: want a number from 1 on, -1 for no limit, or 0 to leave it", pids)
+				}
+				o.Pids = nonZero(&n)
 			}
-			if o.Memory == nil && o.Reservation == nil && o.Swap == nil && len(o.Rlimits) == 0 && pids == "" {
-				return usagef("update: nothing to change: want --memory, --memory-reservation, --memory-swap, --rlimit or --resources")
+			if o.Memory == nil && o.Reservation == nil && o.Swap == nil && o.Pids == nil && len(o.Rlimits) == 0 && pids == "" && file == "" {
+				return usagef("update: nothing to change: want --memory, --memory-reservation, --memory-swap, --pids-limit, --rlimit or --resources")
 			}
 			return a.with(func(rt *runtime.Runtime) error { return rt.Update(args[0], o) })
 		},
@@ -337,8 +341,16 @@ EXIT STATUS
 	f.StringVar(&reservation, "memory-reservation", "", "soft limit of memory (`SIZE`), -1 for none")
 	f.StringVar(&swap, "memory-swap", "", "limit of memory and swap together (`SIZE`), -1 for none")
 	f.StringArrayVar(&limits, "rlimit", nil, "limit of each process, such as nofile=1024:4096 (`TYPE=SOFT:HARD`); may be repeated")
-	f.StringVar(&pids, "pids-limit", "", "not held: only -1 and 0, for none, are accepted (`N`)")
+	f.StringVar(&pids, "pids-limit", "", "processes and threads at once (`N`), -1 for no limit, 0 to leave it; one that the kernel holds can be lowered only")
 	return cmd
+}
+
+// nonZero is n, or nil for 0: what other runtimes take for no change.
+func nonZero(n *int64) *int64 {
+	if n == nil || *n == 0 {
+		return nil
+	}
+	return n
 }
 
 // amount is a size, or -1.
@@ -376,12 +388,17 @@ func resources(file string, o *runtime.UpdateOptions) error {
 			return fmt.Errorf("%s: memory.swappiness: mlrun uses no cgroups", file)
 		}
 	}
+	if r.Pids != nil {
+		if o.Pids = nonZero(r.Pids.Limit); o.Pids != nil && *o.Pids < -1 {
+			return fmt.Errorf("%s: pids.limit: found %d, want a number from 1 on, -1 for no limit, or 0 to leave it", file, *o.Pids)
+		}
+	}
 	for name, set := range map[string]bool{
-		"cpu": r.CPU != nil, "pids": r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit > 0, "blockIO": r.BlockIO != nil,
+		"cpu": r.CPU != nil, "blockIO": r.BlockIO != nil,
 		"hugepageLimits": len(r.HugepageLimits) > 0, "network": r.Network != nil, "rdma": len(r.Rdma) > 0, "unified": len(r.Unified) > 0,
 	} {
 		if set {
-			return fmt.Errorf("%s: %s: mlrun uses no cgroups; it changes limits of memory", file, name)
+			return fmt.Errorf("%s: %s: mlrun uses no cgroups; it changes limits of memory and of processes", file, name)
 		}
 	}
 	return nil

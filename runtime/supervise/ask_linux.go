@@ -59,6 +59,13 @@ func (l *loop) update(r Request) {
 		r.Reply(Snapshot{}, nil)
 	}
 	s := l.sampler
+	if u.Tasks != nil && u.Sampled {
+		l.cfg.Budget.Tasks = *u.Tasks
+		if s != nil {
+			budget := l.cfg.Budget
+			s.post(func() { s.account.budget, s.account.due = budget, time.Now() })
+		}
+	}
 	if m := l.cfg.Memory; s == nil || m.Limit == u.Limit && m.Swap == u.Swap && m.High == u.High {
 		apply()
 		return

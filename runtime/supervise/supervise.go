@@ -155,6 +155,9 @@ type Update struct {
 	Limit int64 `json:"limit"`
 	Swap  int64 `json:"swap"` // of memory and swap together
 	High  int64 `json:"high"` // soft
+	// Tasks is another limit of tasks, -1 for none; nil: it stays. With Sampled it is held by looks at them.
+	Tasks   *int64 `json:"tasks,omitempty"`
+	Sampled bool   `json:"sampled,omitempty"`
 	// Rlimits are changed of every process of the run.
 	Rlimits []rlimit.Change `json:"rlimits,omitempty"`
 	// Held is what these came to for the payload, for Config.Updated.

@@ -193,7 +193,7 @@ func TestUpdate(t *testing.T) {
 	shares.CPU = &specs.LinuxCPU{Shares: new(uint64(512))}
 	c.refused(c.Update(c.ctx, "x", shares), "cpu")
 	pids := memory(64 << 20)
-	pids.Pids = &specs.LinuxPids{Limit: new(int64(10))}
+	pids.Pids = &specs.LinuxPids{Limit: new(int64(-2))}
 	c.refused(c.Update(c.ctx, "x", pids), "pids")
 	tight := memory(4096)
 	tight.Memory.CheckBeforeUpdate = new(true)
