@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"os"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -433,6 +434,18 @@ func (g *Group) Times() (user, system time.Duration) {
 		}
 	}
 	return user, system
+}
+
+// Nudge continues reapers that somebody has stopped: what they have to tell would never come. They are children of the calling process, which has
+// not waited for them.
+func (g *Group) Nudge() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for pid := range g.reapers {
+		if s, err := g.fs.Stat(pid); err == nil && s.Stopped() && s.PPID == os.Getpid() {
+			_ = unix.Kill(pid, unix.SIGCONT)
+		}
+	}
 }
 
 // Version changes whenever the set of members does, whoever looked for them.

@@ -143,7 +143,7 @@ const userNamespace = "user namespace"
 // tryUserNamespace has a process in a user namespace of its own, which ends at its gate.
 func tryUserNamespace() error {
 	if major, minor := kernel(); !countsByNamespace(major, minor) {
-		return fmt.Errorf("Linux %d.%d counts the processes of a user in all namespaces together", major, minor)
+		return fmt.Errorf("processes of a user are counted in all namespaces together by Linux %d.%d", major, minor)
 	}
 	c := launch.Config{Args: []string{"/proc/self/exe"}, Terminal: -1, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Tasks: &launch.Tasks{Max: 1}}
 	if c.UID == 0 {

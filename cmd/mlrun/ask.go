@@ -329,7 +329,7 @@ EXIT STATUS
 				}
 				o.Pids = nonZero(&n)
 			}
-			if o.Memory == nil && o.Reservation == nil && o.Swap == nil && o.Pids == nil && len(o.Rlimits) == 0 && pids == "" && file == "" {
+			if o.Memory == nil && o.Reservation == nil && o.Swap == nil && o.Pids == nil && len(o.Rlimits) == 0 && pids == "" {
 				return usagef("update: nothing to change: want --memory, --memory-reservation, --memory-swap, --pids-limit, --rlimit or --resources")
 			}
 			return a.with(func(rt *runtime.Runtime) error { return rt.Update(args[0], o) })

@@ -308,6 +308,27 @@ func TestReaperStopped(t *testing.T) {
 	gone(t, ids)
 }
 
+// TestReaperStoppedByPayload ends all the same: nobody but mlrun can continue it then.
+func TestReaperStoppedByPayload(t *testing.T) {
+	s := newSite(t)
+	c := s.command("limit", "--quiet", "64M", "--", "sh", "-c", "kill -STOP $PPID")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for a process that is stopped")
+		_ = c.Process.Kill()
+		<-ended
+	}
+}
+
 // TestCreatorKilled kills mlrun create at moments spread over its whole life.
 func TestCreatorKilled(t *testing.T) {
 	s := newSite(t)
@@ -801,5 +822,5 @@ func parentOf(t *testing.T, pid int) int {
 }
 
 func TestFaultsAsNobody(t *testing.T) {
-	asnobody.Run(t, "^Test(SupervisorKilled|ExecReaperKilled|ExecClientKilled|ReaperKilled|ReaperStopped|CreatorKilled|SupervisorOfNobody|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm|BothKilled|NoMoreThreads)$")
+	asnobody.Run(t, "^Test(SupervisorKilled|ExecReaperKilled|ExecClientKilled|ReaperKilled|ReaperStopped|ReaperStoppedByPayload|CreatorKilled|SupervisorOfNobody|TwoCreators|KillRacesExit|DamagedStateIsReported|UnwritableRoot|ReturnsAtOnce|StuckReader|ForkStorm|BothKilled|NoMoreThreads)$")
 }

@@ -30,6 +30,7 @@ const (
 	lookFrom   = 16                     // members from which the memory of the whole machine is looked at first
 	holdEvery  = 250 * time.Millisecond // how often a group that is held is looked after
 	mutedEvery = 250 * time.Millisecond // samples of a group that goes on over its limit
+	nudgeEvery = time.Second            // looks at the reapers
 	growsOn    = 1 << 20                // bytes that a group must have grown by after it was told to stop
 	victimWait = time.Second            // how long a process that was killed has to give its memory back
 )
@@ -74,6 +75,7 @@ type sampler struct {
 	answer    *word         // to the breach that was reported
 	throttle  throttle      // over the soft limit, or out of CPU time
 	account   account       // what is limited besides memory
+	nudged    time.Time     // when the reapers were looked at
 	again     bool          // a sample is due now, whatever was said before
 	paused    *proc.Frozen  // not nil: stopped by request
 	start     time.Time
@@ -269,6 +271,10 @@ func (s *sampler) question(wait time.Duration) (sn Snapshot, ok bool) {
 
 // tick does what is due and returns when the next thing is.
 func (s *sampler) tick(now time.Time) time.Duration {
+	if now.Sub(s.nudged) >= nudgeEvery {
+		s.nudged = now
+		s.group.Nudge()
+	}
 	if s.paused != nil {
 		return s.staysPaused()
 	}
