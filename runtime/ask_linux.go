@@ -94,7 +94,11 @@ func (r *Runtime) Usage(id string) (*Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Usage{Snapshot: sn, MemoryLimit: rec.Memory.Limit}, nil
+	u := &Usage{Snapshot: sn, MemoryLimit: rec.Memory.Limit, PidsLimit: -1}
+	if t := rec.Budget.Tasks; t != nil {
+		u.PidsLimit = t.Max
+	}
+	return u, nil
 }
 
 // Watch calls f with what happens in a container, until that has ended, ctx ends, or f returns an error, which it returns.

@@ -190,6 +190,7 @@ type UpdateOptions struct {
 type Usage struct {
 	Snapshot
 	MemoryLimit int64 // bytes; <= 0: none
+	PidsLimit   int64 // processes and threads; -1: none
 }
 
 // Limit is one limit of a container and how it is held: "kernel", "sampled", "advisory" or "none".

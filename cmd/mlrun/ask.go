@@ -185,6 +185,9 @@ func newStats(u *runtime.Usage) *stats {
 	}
 	s.Memory.Swap = statsEntry{Limit: 1<<64 - 1, Usage: uint64(u.Swap)}
 	s.Pids.Current = uint64(u.Processes)
+	if u.PidsLimit > 0 {
+		s.Pids.Limit = uint64(u.PidsLimit)
+	}
 	return s
 }
 
