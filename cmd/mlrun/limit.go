@@ -28,6 +28,7 @@ func (a *app) limitCmd() *cobra.Command {
 	cmd := a.newLimit(&o, "limit [flags] LIMIT -- COMMAND [ARGS]")
 	o.memoryFlags.add(cmd.Flags())
 	o.budgetFlags.add(cmd.Flags())
+	addRlimits(cmd.Flags(), &o.rlimits)
 	cmd.Flags().BoolVar(&o.timed, "time", false, "print at the end what was used, in the words of time(1), on standard error")
 	cmd.Flags().StringVar(&o.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	cmd.Flags().BoolVarP(&a.console.quiet, "quiet", "q", false, "print nothing but errors")
@@ -49,6 +50,7 @@ type limitOptions struct {
 	grace, report string
 	v             verbose
 	timed         bool
+	rlimits       []string
 	memoryFlags
 	budgetFlags
 }
@@ -104,6 +106,9 @@ func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []s
 		return err
 	}
 	if err := o.budgetFlags.set(f, &ro.CreateOptions); err != nil {
+		return err
+	}
+	if ro.Rlimits, err = parseRlimits(o.rlimits); err != nil {
 		return err
 	}
 	if err := checkFile("report", o.report); err != nil {

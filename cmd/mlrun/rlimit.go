@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 
+	"github.com/spf13/pflag"
+
 	"mlrun/rlimit"
 )
 
@@ -20,4 +22,9 @@ func parseRlimits(list []string) ([]rlimit.Change, error) {
 		wrong[i] = usagef("--rlimit: %w", e)
 	}
 	return nil, errors.Join(wrong...)
+}
+
+// addRlimits adds the flag for limits of each process.
+func addRlimits(f *pflag.FlagSet, to *[]string) {
+	f.StringArrayVar(to, "rlimit", nil, "limit of each process in place of the bundle's, such as nofile=1024:4096 (`TYPE=SOFT:HARD`); may be repeated")
 }

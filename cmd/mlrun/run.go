@@ -74,7 +74,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
 	c.memoryFlags.add(f)
 	c.budgetFlags.add(f)
-	f.StringArrayVar(&c.rlimits, "rlimit", nil, "limit of each process in place of the bundle's, such as nofile=1024:4096 (`TYPE=SOFT:HARD`); may be repeated")
+	addRlimits(f, &c.rlimits)
 	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
 	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
 	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass `N` descriptors from 3 on to the payload")
