@@ -215,7 +215,8 @@ func TestExecTerminal(t *testing.T) {
 	h := newHost(t)
 	h.create("x", clients.Spec(h.dir, forever...))
 	h.do("start", "x")
-	p := clients.Process(h.dir, "sh", "-c", onTerminal)
+	// conmon switches ONLCR on when it gets the terminal, while the process, which no start is waited with for, runs already.
+	p := clients.Process(h.dir, "sh", "-c", "until stty -a | grep -q ' onlcr'; do sleep 0.01; done; "+onTerminal)
 	p.Terminal = true
 	s := h.exec("x", p, "-t", "-i", "--exec-attach")
 	s.converse(s.begin())
