@@ -135,9 +135,9 @@ func (s *sampler) dole(now time.Time, used time.Duration) time.Duration {
 	}
 	s.holding.Store(true)
 	s.stopFor(now, stop, s.group.Halt())
+	s.throttle.quota = s.throttle.since
 	s.mu.Lock()
 	s.stats.rationed++
-	s.stats.rationedFor += stop
 	s.mu.Unlock()
 	return stop
 }

@@ -177,6 +177,7 @@ func (s *sampler) run() {
 		}
 		cause = s.wait(time.Until(until))
 	}
+	s.endRation(time.Now())
 }
 
 // wait blocks until d has passed, something happens or somebody has posted. When nothing is to be waited for but the time, and that for a while but not

@@ -10,6 +10,7 @@ import (
 type throttle struct {
 	frozen *proc.Frozen // not nil: stopped
 	since  time.Time    // when, or until when that was accounted for
+	quota  time.Time    // when, if it is for the quota of CPU time
 	thawAt time.Time
 	stopAt time.Time // when it has run for its part; zero: it was not stopped yet
 	run    time.Duration
@@ -32,10 +33,23 @@ func (s *sampler) release(now time.Time) {
 		return
 	}
 	t.frozen.Thaw(false)
+	s.endRation(time.Now())
 	s.account.stopped += now.Sub(t.since)
 	t.frozen, t.stopAt = nil, now.Add(t.run)
 	s.holding.Store(false)
 	s.throttled.Store(false)
+}
+
+// endRation accounts for a stop for the quota of CPU time, which may have ended before its time.
+func (s *sampler) endRation(now time.Time) {
+	t := &s.throttle
+	if t.quota.IsZero() {
+		return
+	}
+	s.mu.Lock()
+	s.stats.rationedFor += now.Sub(t.quota)
+	s.mu.Unlock()
+	t.quota = time.Time{}
 }
 
 // slowDown stops a group over its soft limit when its time to run is over, and returns how long to wait: at most wait while it runs.
