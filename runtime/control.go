@@ -328,10 +328,8 @@ func dial(d *store.Dir) (*net.UnixConn, error) {
 	defer release()
 	conn, err := net.DialUnix("unix", nil, addr)
 	switch {
-	case errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED): // the latter between bind and listen, too
 		return nil, errNoSocket
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, errNoSupervisor
 	case err != nil:
 		return nil, fmt.Errorf("%s: control socket: %w", d.ID, err)
 	}
