@@ -415,27 +415,6 @@ func (g *Group) Drop(id ID) {
 	}
 }
 
-// Times is the CPU time of all members, and of those that have ended: whoever waited for them has it, and the reapers have waited for the
-// others. What a process has used that was not waited for yet is missing after it has left /proc.
-func (g *Group) Times() (user, system time.Duration) {
-	g.Update(time.Now())
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for pid, m := range g.members {
-		if s, err := g.fs.Stat(pid); err == nil && s.Start == m.Start {
-			user += time.Duration(s.UTime+s.ChildUTime) * tick
-			system += time.Duration(s.STime+s.ChildSTime) * tick
-		}
-	}
-	for pid := range g.reapers {
-		if s, err := g.fs.Stat(pid); err == nil {
-			user += time.Duration(s.ChildUTime) * tick
-			system += time.Duration(s.ChildSTime) * tick
-		}
-	}
-	return user, system
-}
-
 // Nudge continues reapers that somebody has stopped: what they have to tell would never come. They are children of the calling process, which has
 // not waited for them.
 func (g *Group) Nudge() {

@@ -26,9 +26,7 @@ func attributes(c *launch.Config, b *bundle.Bundle) {
 		}
 	}
 	if io := p.IOPriority; io != nil {
-		const classShift = 13 // IOPRIO_CLASS_SHIFT of linux/ioprio.h
-		n := ioClasses[io.Class]<<classShift | io.Priority
-		c.IOPriority = &n
+		c.IOPriority = ioPriority(io.Class, io.Priority)
 	}
 	c.Capabilities, _ = capabilities(p.Capabilities)
 	if p.ApparmorProfile != "" {
@@ -53,6 +51,13 @@ func attributes(c *launch.Config, b *bundle.Bundle) {
 		}
 	}
 	filter(c, linux.Seccomp)
+}
+
+// ioPriority is a class and a level of it, from 0, the highest, to 7, in the form of ioprio_set(2).
+func ioPriority(class specs.IOPriorityClass, level int) *int {
+	const classShift = 13 // IOPRIO_CLASS_SHIFT of linux/ioprio.h
+	n := ioClasses[class]<<classShift | level
+	return &n
 }
 
 // execAffinity is process.execCPUAffinity, which the spec has for processes that are executed in a container only.

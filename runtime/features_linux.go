@@ -99,12 +99,7 @@ func tryExitInfo() error {
 		return err
 	}
 	pidfd, err := unix.PidfdOpen(p.PID, 0)
-	p.Release()
-	for {
-		if _, e := unix.Wait4(p.PID, nil, 0, nil); e != unix.EINTR {
-			break
-		}
-	}
+	endAtGate(p)
 	if err != nil {
 		return err
 	}
@@ -153,10 +148,16 @@ func tryUserNamespace() error {
 	if err != nil {
 		return err
 	}
+	endAtGate(p)
+	return nil
+}
+
+// endAtGate ends a process that launch.Fork has started, and waits for it.
+func endAtGate(p *launch.Process) {
 	p.Release()
 	for {
-		if _, e := unix.Wait4(p.PID, nil, 0, nil); e != unix.EINTR {
-			return nil
+		if _, err := unix.Wait4(p.PID, nil, 0, nil); err != unix.EINTR {
+			return
 		}
 	}
 }

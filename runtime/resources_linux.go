@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"mlrun/bundle"
@@ -30,8 +32,7 @@ func resources(c *launch.Config, r *bundle.Resources) {
 		c.Scheduler = &launch.Scheduler{Policy: unix.SCHED_IDLE}
 	}
 	if r.IOWeight > 0 {
-		n := ioPriority(r.IOWeight)
-		c.IOPriority = &n
+		c.IOPriority = ioPriority(specs.IOPRIO_CLASS_BE, ioLevel(r.IOWeight))
 	}
 }
 
@@ -58,11 +59,10 @@ func mayRaise(nice int) bool {
 	return err == nil && int64(min(soft, 40)) >= int64(20-nice)
 }
 
-// ioPriority is the I/O priority for a weight of the disks from 10 to 1000: of the best-effort class the lowest to the highest.
-func ioPriority(weight int) int {
-	const classShift, bestEffort, levels = 13, 2, 8
-	level := levels - 1 - int(math.Round(float64(weight-10)/990*(levels-1)))
-	return bestEffort<<classShift | level
+// ioLevel is the level of a class of I/O priorities for a weight of the disks from 10 to 1000: the lowest to the highest.
+func ioLevel(weight int) int {
+	const lowest = 7
+	return lowest - int(math.Round(float64(weight-10)/990*lowest))
 }
 
 // checkResources refuses what this host does not have.
@@ -77,7 +77,7 @@ func checkResources(b *bundle.Bundle) (p []bundle.Problem) {
 	}
 	if len(r.CPUs) > 0 {
 		var own unix.CPUSet
-		if unix.SchedGetaffinity(0, &own) == nil && !anyOf(r.CPUs, own.IsSet) {
+		if unix.SchedGetaffinity(0, &own) == nil && !slices.ContainsFunc(r.CPUs, own.IsSet) {
 			p = append(p, bundle.Problem{Path: "linux.resources.cpu.cpus", Found: strconv.Quote(b.Spec.Linux.Resources.CPU.Cpus),
 				Want: "at least one processor that the caller may use"})
 		}
@@ -88,15 +88,6 @@ func checkResources(b *bundle.Bundle) (p []bundle.Problem) {
 		}
 	}
 	return p
-}
-
-func anyOf(list []int, ok func(int) bool) bool {
-	for _, n := range list {
-		if ok(n) {
-			return true
-		}
-	}
-	return false
 }
 
 // pageSizes lists the sizes of huge pages of this host.

@@ -81,13 +81,16 @@ func (r *record) rlimits() (list []rlimit.Limit) {
 // changes of both. None may be raised above that of the container.
 func (o *ExecOptions) execRlimits(b *bundle.Bundle, rec *record) ([]rlimit.Limit, error) {
 	var wrong []error
+	above := func(l rlimit.Limit, most uint64) {
+		wrong = append(wrong, fmt.Errorf("%s: hard limit %s is above the %s of the container: ask for at most that, or raise it with mlrun update --rlimit",
+			l.Name, rlimit.Value(l.Hard), rlimit.Value(most)))
+	}
 	list, container := slices.Clone(b.Rlimits), rec.rlimits()
 	for _, l := range container {
 		if own, named := rlimit.Find(list, l.Name); !named {
 			list = append(list, l)
 		} else if err := rlimit.Check(own, l.Hard, false); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: hard limit %s is above the %s of the container: ask for at most that, or raise it with mlrun update --rlimit",
-				l.Name, rlimit.Value(own.Hard), rlimit.Value(l.Hard)))
+			above(own, l.Hard)
 		}
 	}
 	for _, c := range o.Rlimits {
@@ -106,8 +109,7 @@ func (o *ExecOptions) execRlimits(b *bundle.Bundle, rec *record) ([]rlimit.Limit
 		}
 		switch {
 		case l.Hard > most:
-			wrong = append(wrong, fmt.Errorf("%s: hard limit %s is above the %s of the container: ask for at most that, or raise it with mlrun update --rlimit",
-				l.Name, rlimit.Value(l.Hard), rlimit.Value(most)))
+			above(l, most)
 		case l.Soft > l.Hard:
 			wrong = append(wrong, rlimit.Check(l, l.Hard, false))
 		}

@@ -120,7 +120,7 @@ func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []s
 			a.notice("peak memory %s of %s", size(v.Memory.Peak), size(v.Memory.Limit))
 		}
 		if o.timed {
-			a.timed(true, command)(v)
+			a.console.printf("%s", usageTable(v, command))
 		}
 	})
 }

@@ -259,7 +259,11 @@ EXIT STATUS
 			if err != nil {
 				return err
 			}
-			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, ProgressEvery: every}, a.timed(timed, o.Bundle.Spec.Process.Args))
+			return a.foreground(runtime.RunOptions{CreateOptions: o, Keep: keep, ProgressEvery: every}, func(v *runtime.Verdict) {
+				if timed {
+					a.console.printf("%s", usageTable(v, o.Bundle.Spec.Process.Args))
+				}
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -46,14 +46,6 @@ func usageTable(v *runtime.Verdict, args []string) string {
 	return b.String()
 }
 
-// timed prints the table at the end of a run, if that is wanted.
-func (a *app) timed(wanted bool, args []string) func(*runtime.Verdict) {
-	if !wanted {
-		return nil
-	}
-	return func(v *runtime.Verdict) { a.console.printf("%s", usageTable(v, args)) }
-}
-
 // clock writes a time as h:mm:ss, or m:ss.cc when it is less than an hour.
 func clock(d time.Duration) string {
 	if h := int(d.Hours()); h > 0 {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mlrun/limit"
+	"mlrun/meter"
 	"mlrun/proc"
 )
 
@@ -86,7 +87,7 @@ func (s *sampler) audit(now time.Time) {
 	}
 	spent := limit.Spent{CPU: a.tally, Wall: now.Sub(s.start), Idle: now.Sub(a.active), Tasks: a.tasks}
 	if len(a.budget.Huge) > 0 {
-		spent.Huge = s.group.HugePages(sizes(a.budget.Huge))
+		spent.Huge = meter.HugePages(s.fs, s.group.Members(), sizes(a.budget.Huge))
 	}
 	s.judge(spent)
 	next := a.budget.Next(spent)

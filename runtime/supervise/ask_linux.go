@@ -31,7 +31,8 @@ func (l *loop) usage(r Request) {
 			sn, _ = s.question(questionWait)
 		}
 		sn.Frozen = held
-		sn.User, sn.System = l.group.Times()
+		t := l.group.Tally()
+		sn.User, sn.System = t.User, t.System
 		r.Reply(sn, nil)
 	}()
 }

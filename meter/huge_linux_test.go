@@ -1,10 +1,12 @@
-package proc
+package meter
 
 import (
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"mlrun/proc"
 )
 
 func TestHugePages(t *testing.T) {
@@ -23,8 +25,8 @@ func TestHugePages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g := &Group{fs: FS(dir), members: map[int]*Member{7: {ID: ID{PID: 7}}, 8: {ID: ID{PID: 8}}}}
-	if got := g.HugePages([]int64{1 << 30, 2 << 20, 64 << 10}); !slices.Equal(got, []int64{1 << 30, 6 << 20, 0}) {
+	got := HugePages(proc.FS(dir), []proc.ID{{PID: 7}, {PID: 8}}, []int64{1 << 30, 2 << 20, 64 << 10})
+	if !slices.Equal(got, []int64{1 << 30, 6 << 20, 0}) {
 		t.Errorf("%v", got)
 	}
 }
