@@ -100,7 +100,7 @@ func (s *sampler) audit(now time.Time) {
 	case a.said != limit.Within:
 		next = s.policy.Max
 	}
-	if a.budget.Rations() && !a.over && s.paused == nil {
+	if a.budget.Rations() && !s.ending() && s.paused == nil {
 		next = min(next, s.dole(now, a.tally-before))
 	}
 	a.at, a.stopped = now, 0
@@ -131,7 +131,7 @@ func (s *sampler) dole(now time.Time, used time.Duration) time.Duration {
 	a := &s.account
 	var stop, next time.Duration
 	a.ration, stop, next = a.budget.Ration(a.ration, now.Sub(a.at), a.stopped, used)
-	if stop == 0 || s.throttle.frozen != nil || s.ceiling {
+	if stop == 0 || s.throttle.frozen != nil {
 		return next
 	}
 	s.holding.Store(true)

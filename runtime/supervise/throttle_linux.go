@@ -52,6 +52,9 @@ func (s *sampler) endRation(now time.Time) {
 	t.quota = time.Time{}
 }
 
+// ending tells whether the group was told to end: it is not stopped on purpose any more.
+func (s *sampler) ending() bool { return s.ceiling || s.account.over }
+
 // slowDown stops a group over its soft limit when its time to run is over, and returns how long to wait: at most wait while it runs.
 func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 	t := &s.throttle
@@ -59,9 +62,9 @@ func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 		return wait
 	}
 	stop, run := s.policy.Throttle(s.soft(now))
-	if stop == 0 || s.ceiling {
+	if stop == 0 || s.ending() {
 		t.stopAt = time.Time{}
-		if s.policy.High > 0 && s.use.Memory > s.policy.High && !s.ceiling {
+		if s.policy.High > 0 && s.use.Memory > s.policy.High && !s.ending() {
 			wait = min(wait, throttleRead) // shared memory, or no exact reading yet
 		}
 		return wait
