@@ -45,7 +45,10 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 		}
 	}
 	cfg := s.config()
-	cfg.Foreground, cfg.AutoStart = o.Foreground, true
+	cfg.Foreground, cfg.AutoStart, cfg.Strict = o.Foreground, true, o.Strict
+	if o.NoState {
+		cfg.Requests = o.Requests
+	}
 	cfg.Launch.Eager = o.PIDFile == "" // who reads that wants it to be there before
 	cfg.Progress, cfg.ProgressEvery = o.Progress, o.ProgressEvery
 	cfg.Warned, cfg.Breached = o.Warned, o.Breached

@@ -70,6 +70,9 @@ type Occurrence = supervise.Occurrence
 // Notice tells of a breach of the memory limit that does not end the run.
 type Notice = supervise.Notice
 
+// Request asks a run for something.
+type Request = supervise.Request
+
 // Snapshot is the memory of a run at some moment.
 type Snapshot = supervise.Snapshot
 
@@ -142,6 +145,10 @@ type RunOptions struct {
 	Keep       bool     // keep the state afterwards, as Create does
 	NoState    bool     // have no state directory: the run has no id that others can use
 	Foreground *Signals // pass these signals on, and hand the terminal over; nil: neither
+	// Strict ends everything at once when it is over the memory limit, whatever Grace is for: no grace period can be used to grow on.
+	Strict bool
+	// Requests are carried out in order, of a run with NoState only: others have a socket for them. Nil: there are none.
+	Requests <-chan Request
 
 	Progress      func(Snapshot) // called every ProgressEvery
 	ProgressEvery time.Duration

@@ -92,7 +92,7 @@ func Run(cfg *Config) (*Verdict, error) {
 
 func newLoop(cfg *Config) *loop {
 	l := &loop{
-		cfg: cfg, set: settings{grace: cfg.Grace, onBreach: cfg.Memory.OnBreach}, term: &terminal{fd: -1},
+		cfg: cfg, set: settings{grace: cfg.Grace, onBreach: cfg.Memory.OnBreach, strict: cfg.Strict}, term: &terminal{fd: -1},
 		posts: make(chan func(*loop), 16), guests: map[int]*guest{},
 		timer: time.NewTimer(time.Hour), launchCode: ExitFailure,
 	}

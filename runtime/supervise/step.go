@@ -90,6 +90,7 @@ type settings struct {
 	grace      time.Duration // between SIGTERM and SIGKILL
 	jobControl bool          // stop and continue together with the payload
 	onBreach   limit.Action  // what a breach leads to
+	strict     bool          // who is over the memory limit has no grace period
 }
 
 // again is how long after a SIGKILL to everybody the next one follows.
@@ -263,17 +264,16 @@ func (s state) breach(e event, c settings) (state, []action) {
 			return s, actions
 		}
 	case stopping:
-		if s.reason != "" {
+		if s.reason != "" && !c.strict {
 			return s, []action{{kind: actThaw}}
 		}
-		// The payload ended in peace; what it left in its grace period is over the limit.
-		s.reason = ReasonMemory
-		return s.kill(s.reason)
+		// With no reason the payload ended in peace; what it left in its grace period is over the limit.
+		return s.kill(ReasonMemory)
 	default:
 		return s.kill(s.reason)
 	}
 	s.reason = ReasonMemory
-	if c.grace <= 0 || e.urgent { // what cannot be stopped cannot clean up either
+	if c.grace <= 0 || c.strict || e.urgent { // what cannot be stopped cannot clean up either
 		return s.kill(s.reason)
 	}
 	s.phase = stopping

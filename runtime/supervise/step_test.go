@@ -144,9 +144,10 @@ func FuzzStep(f *testing.F) {
 	f.Add([]byte{0, 2, 3, 10, 11, 12, 7, 12, 8}, false, byte(limit.Freeze))
 	f.Add([]byte{0, 4, 5, 6, 9, 13, 8, 7}, true, byte(limit.Kill))
 	f.Add([]byte{0, 2, 3, 26, 26, 10, 26, 7, 8}, true, byte(limit.KillLargest))
+	f.Add([]byte{0, 2, 3, 10, 10, 7, 8}, false, byte(130))
 	f.Fuzz(func(t *testing.T, seq []byte, jobs bool, onBreach byte) {
 		var s state
-		c := settings{grace: graceOf, jobControl: jobs, onBreach: limit.Action(onBreach % 5)}
+		c := settings{grace: graceOf, jobControl: jobs, onBreach: limit.Action(onBreach % 5), strict: onBreach >= 128}
 		finished, reaped, armed, frozen := 0, false, false, false
 		for _, b := range seq {
 			e := event{kind: eventKind(b % 14), all: b&16 != 0, known: true}
@@ -203,6 +204,9 @@ func FuzzStep(f *testing.F) {
 			if s.killed > limit.MaxVictims {
 				t.Fatalf("%d victims", s.killed)
 			}
+			if e.kind == evBreach && c.strict && s.phase == stopping {
+				t.Fatal("a breach with a grace period, strictly")
+			}
 			if e.kind == evTimer && (before.phase == stopping || before.phase == killing) && s.phase != killing {
 				t.Fatal("the end of the grace period has no consequence")
 			}
@@ -214,4 +218,34 @@ func FuzzStep(f *testing.F) {
 			t.Fatal("stopped without a reason")
 		}
 	})
+}
+
+func TestStrict(t *testing.T) {
+	up := []event{{kind: evCreated}, {kind: evStart}, {kind: evStarted}}
+	breach, over := event{kind: evBreach}, event{kind: evExceeded, cause: ReasonWall}
+	term, end := event{kind: evKill, sig: syscall.SIGTERM, all: true}, event{kind: evExited, known: true}
+	for _, c := range []struct {
+		name   string
+		strict bool
+		events []event
+		phase  phase
+		reason string
+	}{
+		{"a breach", false, []event{breach}, stopping, ReasonMemory},
+		{"a breach, strictly", true, []event{breach}, killing, ReasonMemory},
+		{"another limit, strictly", true, []event{over}, stopping, ReasonWall},
+		{"a breach in its grace period", false, []event{over, breach}, stopping, ReasonWall},
+		{"a breach in its grace period, strictly", true, []event{over, breach}, killing, ReasonWall},
+		{"a breach of what is left, strictly", true, []event{term, end, breach}, killing, ReasonMemory},
+	} {
+		s, as := play(settings{grace: graceOf, strict: c.strict}, append(up[:3:3], c.events...)...)
+		if s.phase != c.phase || s.reason != c.reason {
+			t.Errorf("%s: phase %v, reason %q, actions %v; want %v, %q", c.name, s.phase, s.reason, as, c.phase, c.reason)
+		}
+	}
+	// A process that is killed for the others leaves them under the limit.
+	s, _ := play(settings{grace: graceOf, strict: true, onBreach: limit.KillLargest}, append(up, event{kind: evBreach, victim: true})...)
+	if s.phase != running {
+		t.Errorf("kill-largest, strictly: phase %v", s.phase)
+	}
 }

@@ -58,6 +58,7 @@ type Config struct {
 	Meter  meter.Mode
 	Signal syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
 	Grace  time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
+	Strict bool           // who is over Memory has no grace period: it could be used to grow beyond the limit
 
 	// Foreground makes the signals that this process gets reach the payload, and the payload a job of its terminal. Nil: no.
 	Foreground *Signals
