@@ -355,3 +355,6 @@ func WritePIDFile(path string, pid int) error {
 	}
 	return nil
 }
+
+// AdmissionDir is the directory in which the runs of this state directory wait for memory, in turn (package admission).
+func (r *Runtime) AdmissionDir() string { return filepath.Join(r.store.Root(), "@admission") }

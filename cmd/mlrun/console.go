@@ -26,6 +26,7 @@ type console struct {
 	last  chan struct{} // closed when no line follows that is to be waited for
 	done  chan struct{} // and when the others are written
 	quiet bool          // warnings and notices are dropped, errors are not
+	shown bool          // the cursor is behind a status line
 }
 
 const (
@@ -44,7 +45,7 @@ func (c *console) start() {
 		for over := false; ; {
 			select {
 			case line := <-c.lines:
-				_, _ = unix.Write(2, []byte(line))
+				c.write(line)
 				continue
 			default:
 			}
@@ -53,7 +54,7 @@ func (c *console) start() {
 			}
 			select {
 			case line := <-c.lines:
-				_, _ = unix.Write(2, []byte(line))
+				c.write(line)
 			case <-c.last:
 				over = true // but for what is queued
 			}
@@ -67,6 +68,44 @@ func (c *console) printf(format string, args ...any) {
 	case c.lines <- fmt.Sprintf(format, args...):
 	default:
 	}
+}
+
+// A status line is written over by what follows it; see console_codes(4).
+const (
+	toStart  = "\r"
+	eraseEnd = "\x1b[K"
+)
+
+// status shows a line on the terminal until the next one, or until something else is printed. "" takes it away.
+func (c *console) status(text string) {
+	if w := width(); w > 0 {
+		if r := []rune(oneLine(text)); len(r) >= w { // a line that wraps cannot be written over
+			text = string(r[:w-1])
+		}
+	}
+	c.printf("%s", toStart+text+eraseEnd)
+}
+
+// write writes a line or a status line.
+func (c *console) write(line string) {
+	status := strings.HasPrefix(line, toStart)
+	if c.shown && !status {
+		line = toStart + eraseEnd + line
+	}
+	c.shown = status && line != toStart+eraseEnd
+	_, _ = unix.Write(2, []byte(line))
+}
+
+// width is the number of columns of the terminal that standard error is, 0 when it is none.
+func width() int {
+	w, err := unix.IoctlGetWinsize(2, unix.TIOCGWINSZ)
+	switch {
+	case err != nil:
+		return 0
+	case w.Col == 0:
+		return 80 // nobody has told it
+	}
+	return int(w.Col)
 }
 
 // close writes out what is queued, for as long as somebody reads it. What is printed afterwards may be lost.

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"mlrun/batch"
 	"mlrun/bundle"
 	"mlrun/runtime"
 	"mlrun/runtime/launch"
@@ -45,6 +46,13 @@ func main() {
 		return
 	}
 	startSmall()
+	if len(os.Args) > 1 && os.Args[1] == batch.WorkerArg {
+		if err := batch.Work(); err != nil {
+			fmt.Fprintln(os.Stderr, "mlrun:", err)
+			os.Exit(supervise.ExitFailure)
+		}
+		return
+	}
 	os.Exit(run(os.Args, inherited))
 }
 
@@ -172,7 +180,8 @@ EXIT STATUS
 		{"run", a.runCmd}, {"limit", a.limitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
 		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
 		{"features", a.featuresCmd}, {"exec", a.execCmd}, {"ps", a.psCmd}, {"events", a.eventsCmd},
-		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"limits", a.limitsCmd}, {"completion", a.completionCmd},
+		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"limits", a.limitsCmd}, {"batch", a.batchCmd},
+		{"completion", a.completionCmd},
 	}
 	for _, c := range commands {
 		if len(args) > 0 && args[0] == c.name {
