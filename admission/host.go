@@ -4,18 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 )
 
-// Host is a machine with memory, as its proc file system shows it.
+// Host is a machine with memory.
 type Host struct {
-	Root string // of the proc file system; "": /proc
+	Root string // directory with meminfo and pressure/memory, as in a proc file system; "": those of this machine
 }
 
-// TestRoot is the environment variable that names a directory with the files meminfo and pressure/memory, which ThisHost reads in place of those in /proc.
-// It is for tests: whoever sets it deceives nobody but himself.
+// TestRoot is the environment variable for the Root of ThisHost. It is there for tests of what happens when memory is short. Who sets it decides when
+// his own programs start, and nothing else.
 const TestRoot = "MLRUN_TEST_MEMINFO"
 
 // ThisHost is the machine that the process runs on.
@@ -23,55 +25,95 @@ func ThisHost() Host { return Host{Root: os.Getenv(TestRoot)} }
 
 // Memory is the memory of a machine, in bytes.
 type Memory struct {
-	Total     int64 // MemTotal
-	Available int64 // MemAvailable: what can be had without swapping (proc_meminfo(5), Linux 3.14)
+	Total     int64 // that the kernel has
+	Available int64 // that can be had without swapping, about
 }
 
-func (h Host) path(name string) string {
-	if h.Root == "" {
-		return "/proc/" + name
-	}
-	return filepath.Join(h.Root, name)
-}
+// Errors of Host.Pressure, beside those of the file system.
+var (
+	errNoPSI  = errors.New("there is no pressure stall information: it takes Linux 4.20 with CONFIG_PSI, and where that is disabled psi=1 on the kernel's command line")
+	errPSIOff = errors.New("pressure stall information is disabled: psi=1 on the kernel's command line enables it")
+)
 
-// Memory reads how much memory there is, and how much of it is available.
+// Memory reads how much memory there is, and how much of it is available: MemTotal and MemAvailable of proc_meminfo(5), Linux 3.14. On macOS it is hw.memsize,
+// and kern.memorystatus_level percent of it.
 func (h Host) Memory() (Memory, error) {
-	b, err := os.ReadFile(h.path("meminfo"))
+	if h.Root == "" {
+		return thisMemory()
+	}
+	return readMeminfo(filepath.Join(h.Root, "meminfo"))
+}
+
+func readMeminfo(path string) (Memory, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return Memory{}, err
 	}
+	return parseMeminfo(b, path)
+}
+
+// parseMeminfo does not allocate: it is called for each start.
+func parseMeminfo(b []byte, path string) (Memory, error) {
 	m := Memory{Total: -1, Available: -1}
-	for line := range bytes.Lines(b) {
-		name, rest, _ := bytes.Cut(line, []byte(":"))
-		n, err := strconv.ParseInt(string(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(" kB"))), 10, 54)
-		if err != nil {
-			continue
-		}
+	for len(b) > 0 && (m.Total < 0 || m.Available < 0) {
+		line, rest, _ := bytes.Cut(b, []byte("\n"))
+		b = rest
+		name, value, _ := bytes.Cut(line, []byte(":"))
 		switch string(name) {
 		case "MemTotal":
-			m.Total = n << 10
+			m.Total = kilobytes(value)
 		case "MemAvailable":
-			m.Available = n << 10
+			m.Available = kilobytes(value)
 		}
 	}
-	if m.Total <= 0 || m.Available < 0 {
-		return Memory{}, fmt.Errorf("%s: no MemTotal or no MemAvailable in it", h.path("meminfo"))
+	switch {
+	case m.Total <= 0:
+		return Memory{}, fmt.Errorf("%s: no MemTotal in it", path)
+	case m.Available < 0:
+		return Memory{}, fmt.Errorf("%s: no MemAvailable in it; that takes Linux 3.14", path)
 	}
 	return m, nil
 }
 
-// Pressure reads for how many percent of the time of about the last ten seconds some process has waited for memory: the kernel's pressure stall
-// information, some avg10 (Documentation/accounting/psi.rst, Linux 4.20). The error says why there is none.
+// kilobytes reads "   1234 kB" as bytes; -1 when it is something else.
+func kilobytes(b []byte) int64 {
+	b = bytes.TrimSpace(b)
+	digits, ok := bytes.CutSuffix(b, []byte(" kB"))
+	if !ok || len(digits) == 0 || len(digits) > 15 {
+		return -1
+	}
+	n := int64(0)
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n << 10
+}
+
+// Pressure is for how many percent of the time, averaged over about ten seconds, some process has waited for memory: some avg10 of the kernel's pressure stall
+// information (Documentation/accounting/psi.rst, Linux 4.20). The kernel works it out every two seconds. The error says why there is none.
 func (h Host) Pressure() (float64, error) {
-	b, err := os.ReadFile(h.path("pressure/memory"))
-	if err != nil {
+	root := h.Root
+	if root == "" {
+		root = "/proc"
+	}
+	path := filepath.Join(root, "pressure", "memory")
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, syscall.EOPNOTSUPP): // psi_show in kernel/sched/psi.c
+		return 0, fmt.Errorf("%s: %w", path, errPSIOff)
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, fmt.Errorf("%s: %w", path, errNoPSI)
+	case err != nil:
 		return 0, err
 	}
-	_, rest, _ := bytes.Cut(b, []byte("some avg10="))
+	_, rest, found := bytes.Cut(b, []byte("some avg10="))
 	value, _, _ := bytes.Cut(rest, []byte(" "))
 	p, err := strconv.ParseFloat(string(value), 64)
-	if err != nil {
-		return 0, errors.New(h.path("pressure/memory") + ": no \"some avg10\" in it")
+	if !found || err != nil || !(p >= 0 && p <= 100) {
+		return 0, fmt.Errorf("%s: no \"some avg10\" from 0 to 100 in it", path)
 	}
 	return p, nil
 }
