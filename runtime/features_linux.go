@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
 
+	"mlrun/admission"
 	"mlrun/bundle"
 	"mlrun/meter"
 	"mlrun/rlimit"
@@ -66,6 +67,8 @@ func mechanisms() (list []Mechanism) {
 	_, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_NOTIF_SIZES, 0, uintptr(unsafe.Pointer(&sizes)))
 	try("seccomp notification", "SCMP_ACT_NOTIFY (Linux 5.0)", unless(errno, 0))
 	try(userNamespace, "linux.resources.pids.limit held by the kernel; without it tasks are counted", tryUserNamespace())
+	_, err = admission.ThisHost().Pressure()
+	try("PSI", "dev.mlrun.admission.pressure (Linux 4.20)", err)
 	_, err = os.Stat("/sys/kernel/security/apparmor")
 	try("AppArmor", "process.apparmorProfile", err)
 	_, err = os.Stat("/sys/fs/selinux/enforce")

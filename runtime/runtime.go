@@ -131,6 +131,7 @@ type CreateOptions struct {
 	CPUTime     time.Duration // of all processes together, in place of the bundle's; 0: the bundle's
 	WallTime    time.Duration // since the start, in place of the bundle's; 0: the bundle's
 	HangTime    time.Duration // without using CPU time, in place of the bundle's; 0: the bundle's
+	Admission   Admission     // before the program is executed
 	PIDFile     string        // written when the payload is created
 	Terminal    *os.File      // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
 	PreserveFDs int           // descriptors from 3 on that the payload keeps; the caller has checked that they are open
@@ -157,6 +158,8 @@ type RunOptions struct {
 	// block. Nil: nobody.
 	Warned   func(Warning)
 	Breached func(Notice)
+	// Admitting is told how the wait for memory goes, if there is one. It must not block. Nil: nobody.
+	Admitting func(AdmissionEvent)
 }
 
 // ExecOptions are the options of Runtime.Exec.
@@ -357,4 +360,7 @@ func WritePIDFile(path string, pid int) error {
 }
 
 // AdmissionDir is the directory in which the runs of this state directory wait for memory, in turn (package admission).
-func (r *Runtime) AdmissionDir() string { return filepath.Join(r.store.Root(), "@admission") }
+func (r *Runtime) AdmissionDir() string { return filepath.Join(r.store.Root(), admissionDir) }
+
+// admissionDir is below the state directory. It is no container's: the name is no id.
+const admissionDir = "@admission"
