@@ -70,6 +70,8 @@ var rules = map[string]rule{
 		external: []string{unix, spec},
 		reason:   "a bundle is read and judged without anything that runs it, so that others can use the package for that",
 	},
+	"admission": {external: []string{unix}, reason: "who waits for memory knows neither bundles nor containers: tools of others can use the line"},
+
 	"meter":  {project: []string{"proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
 	"limit":  {reason: "the policy is pure: it gets numbers and returns decisions"},
 	"proc":   {external: []string{unix}, reason: "identities of processes are the bottom of everything"},

@@ -40,6 +40,13 @@ func killMember(m member) error {
 	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 }
 
+// sharesMemory tells whether two processes have one address space (kcmp(2)).
+func sharesMemory(a, b int) bool {
+	const vm = 1 // KCMP_VM
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), vm, 0, 0, 0)
+	return errno == 0 && r == 0
+}
+
 // limiterTime is the CPU time of a limiter: of the process itself, and of those of its children that run the same program, as the
 // reaper of mlrun does.
 func limiterTime(pid int) (time.Duration, error) {

@@ -16,7 +16,7 @@ const idlers = 20
 var residentMeasurement = measurement{
 	name: "resident", title: "Memory of the supervisors",
 	text: `Proportional set size (smaps_rollup) of what mlrun needs for each of 20 idle containers in the background: a supervisor, and its reaper. What they
-share is divided among them.`,
+share is divided among them; a reaper that has the address space of its supervisor (kcmp(2)) takes nothing of its own.`,
 	run: (*rig).resident,
 }
 
@@ -69,6 +69,9 @@ func (r *rig) overhead(id string) (supervisor, reaper int64, err error) {
 	parent, err := parent(st.Pid)
 	if err != nil || parent == st.MLRun.Supervisor {
 		return supervisor, 0, err
+	}
+	if sharesMemory(parent, st.MLRun.Supervisor) {
+		return supervisor, 0, nil
 	}
 	reaper, err = pss(parent)
 	return supervisor, reaper, err

@@ -25,6 +25,7 @@ import (
 // Keep is set. An error with a verdict means that the program was not executed or that a hook failed; without a verdict, that
 // nothing was started.
 func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
+	chosen := o.ID != ""
 	if err := r.prepare(&o.CreateOptions); err != nil {
 		return nil, err
 	}
@@ -35,13 +36,9 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	rec.Supervisor = rec.Creator
 	s := &session{rt: r, opts: &o.CreateOptions, rec: rec}
 	if !o.NoState {
-		dir, err := r.store.Create(o.ID)
-		if err != nil {
+		s.control = newControl(s.process)
+		if err := s.claim(chosen || o.Keep || o.PIDFile != "" || o.Bundle.Spec.Hooks != nil); err != nil {
 			return nil, err
-		}
-		s.dir, s.control = dir, newControl(s.process)
-		if err := s.claim(); err != nil {
-			return nil, errors.Join(fmt.Errorf("state directory: %w", err), dir.Remove())
 		}
 	}
 	cfg := s.config()
@@ -59,23 +56,54 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 // complete record and a socket. Requests that come earlier wait. A launch takes some milliseconds of it, more on a busy machine.
 const publishAfter = 20 * time.Millisecond
 
-// claim stores who is behind the id, as little as status needs. The rest follows when the run is not a short one.
-func (s *session) claim() error {
-	self := s.rec.Supervisor
-	id := fmt.Sprintf(`{"pid":%d,"start":%d}`, self.PID, self.Start)
-	err := s.dir.WriteState([]byte(fmt.Sprintf(`{"id":%q,"created":%q,"creator":%s,"supervisor":%s,"limits":[]}`,
-		s.rec.ID, s.rec.Created.Format(time.RFC3339Nano), id, id)))
+// claim takes the id, or if it need not be taken at once only sees whether it could be. The rest follows when the run is not a short one: an id
+// that nobody has chosen is of no use to anybody before.
+func (s *session) claim(atOnce bool) (err error) {
+	if atOnce {
+		err = s.take()
+	} else {
+		err = s.rt.store.Ready()
+	}
 	if err != nil {
 		return err
 	}
 	s.publishing = make(chan struct{})
 	s.publish = time.AfterFunc(publishAfter, func() {
 		defer close(s.publishing)
-		if err := errors.Join(s.dir.WriteFile(configFile, s.opts.Bundle.Raw), s.save(), s.control.listen(s.dir)); err != nil {
+		if err := s.tellOthers(); err != nil {
 			s.rt.log.Warn(err.Error() + ": mlrun state and mlrun kill do not reach this run")
 		}
 	})
 	return nil
+}
+
+// take makes the directory of the container, and stores who is behind the id, as little as status needs.
+func (s *session) take() error {
+	dir, err := s.rt.store.Create(s.rec.ID)
+	if err != nil {
+		return err
+	}
+	self := s.rec.Supervisor
+	id := fmt.Sprintf(`{"pid":%d,"start":%d}`, self.PID, self.Start)
+	err = dir.WriteState([]byte(fmt.Sprintf(`{"id":%q,"created":%q,"creator":%s,"supervisor":%s,"limits":[]}`,
+		s.rec.ID, s.rec.Created.Format(time.RFC3339Nano), id, id)))
+	if err != nil {
+		return errors.Join(fmt.Errorf("state directory: %w", err), dir.Remove())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dir = dir
+	return nil
+}
+
+// tellOthers makes the run known: its state, and a socket for requests.
+func (s *session) tellOthers() error {
+	if s.dir == nil {
+		if err := s.take(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.dir.WriteFile(configFile, s.opts.Bundle.Raw), s.save(), s.control.listen(s.dir))
 }
 
 // prepare checks the options, and chooses an id if there is none.
@@ -111,24 +139,24 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 type session struct {
 	rt      *Runtime
 	opts    *CreateOptions
-	dir     *store.Dir // nil: no state
 	control *control
 
 	publish    *time.Timer // of claim
 	publishing chan struct{}
 
 	mu    sync.Mutex
+	dir   *store.Dir // nil: no state, or none yet
 	rec   *record
 	saved bool
 }
 
 // save writes the record, if the run has a state.
 func (s *session) save() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.dir == nil {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.saved = true
 	if err := s.dir.Write(s.rec); err != nil {
 		return fmt.Errorf("state directory: %w", err)

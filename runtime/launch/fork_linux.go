@@ -19,8 +19,8 @@ func runtimeAfterFork()
 func runtimeAfterForkInChild()
 
 // Everything below the fork runs in a process that has one thread and a copy of a Go heap whose locks may be held by
-// threads that do not exist here. Nothing may allocate, grow the stack, write a pointer or call anything that is
-// not nosplit. Memory that it writes to lies in plan.
+// threads that do not exist here, or shares that heap (share_linux.go). Nothing may allocate, grow the stack, write a pointer or call
+// anything that is not nosplit. Memory that it writes to lies in plan, where the reaper and the payload have parts of their own.
 
 const (
 	waitExited    = 0x4 // WEXITED and the others of waitid(2), the same on every architecture
@@ -36,13 +36,21 @@ const (
 	childContinued = 6
 )
 
-// forkReaper forks the reaper, which forks the payload. It returns in the supervisor only.
+// forkReaper makes the reaper, which makes the payload. It returns in the supervisor only.
 //
 //go:norace
 //go:nocheckptr
 //go:noinline
 func forkReaper(p *plan) (pid uintptr, errno syscall.Errno) {
-	runtimeBeforeFork()
+	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&p.old)), unsafe.Sizeof(p.old))
+	runtimeBeforeFork() // which blocks all signals
+	if p.shared {
+		if pid, errno = clone3(p.reaperClone, p, 0); errno == 0 {
+			runtimeAfterFork()
+			return pid, 0
+		}
+		p.shared, p.sharing = false, false
+	}
 	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno != 0 || pid != 0 {
 		runtimeAfterFork()
@@ -127,9 +135,9 @@ func become(p *plan) {
 			e = waitGo(p)
 		case opForeground:
 			pid, _ := sys(unix.SYS_GETPID, 0, 0, 0, 0)
-			p.pid = int32(pid)
+			p.payload.pid = int32(pid)
 			// Best effort: a terminal that went away is no reason not to run.
-			sys(unix.SYS_IOCTL, s.a[0], unix.TIOCSPGRP, uintptr(unsafe.Pointer(&p.pid)), 0)
+			sys(unix.SYS_IOCTL, s.a[0], unix.TIOCSPGRP, uintptr(unsafe.Pointer(&p.payload.pid)), 0)
 		case opListener:
 			e = listen(p, s)
 		case opExec:
@@ -181,7 +189,7 @@ func waitGo(p *plan) syscall.Errno {
 		return 0
 	}
 	for {
-		n, e := sys(unix.SYS_READ, uintptr(p.gate), uintptr(unsafe.Pointer(&p.one[0])), 1, 0)
+		n, e := sys(unix.SYS_READ, uintptr(p.gate), uintptr(unsafe.Pointer(&p.payload.one[0])), 1, 0)
 		if e == syscall.EINTR {
 			continue
 		}

@@ -4,7 +4,7 @@
 // # What it does
 //
 //	mlrun (supervisor, child subreaper)
-//	  └─ reaper (a fork without exec; child subreaper; own process group; all signals blocked)
+//	  └─ reaper (without an exec; child subreaper; own process group; all signals blocked; on amd64 in the supervisor's memory)
 //	       └─ payload (own process group)
 //	            └─ ... everything the payload starts, whatever it does to detach itself
 //

@@ -84,6 +84,7 @@ func Start(c *Config) (*Process, error) {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
 	p.ctl, p.ctlPeer, p.gate, p.gatePeer = int32(ctl[1]), int32(ctl[0]), int32(gate[1]), int32(gate[0])
+	p.hold()
 	syscall.ForkLock.Lock()
 	pid, errno := forkReaper(p)
 	syscall.ForkLock.Unlock()
@@ -95,6 +96,7 @@ func Start(c *Config) (*Process, error) {
 		proc.notify = c.Seccomp.Listener
 	}
 	if errno != 0 {
+		p.release()
 		proc.Close()
 		return nil, fmt.Errorf("fork: %w", errno)
 	}
@@ -176,8 +178,13 @@ func (p *Process) Close() {
 
 // Wait waits until the reaper has ended, which it does when nothing is left.
 func (p *Process) Wait() {
+	var status unix.WaitStatus
 	for {
-		if _, err := unix.Wait4(p.Reaper, nil, 0, nil); err != unix.EINTR {
+		_, err := unix.Wait4(p.Reaper, &status, 0, nil)
+		if err == nil && status.Exited() {
+			p.plan.release() // one that was killed may leave a payload that has not executed its program yet
+		}
+		if err != unix.EINTR {
 			return
 		}
 	}

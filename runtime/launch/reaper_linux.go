@@ -18,13 +18,10 @@ func reap(p *plan) {
 	sys(unix.SYS_SETPGID, 0, 0, 0, 0)
 	sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0)
 	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(p.names.reaper)), 0, 0)
-	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.all)), uintptr(unsafe.Pointer(&p.old)), unsafe.Sizeof(p.all))
-	pid, e := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
+	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.all)), 0, unsafe.Sizeof(p.all))
+	pid, e := forkPayload(p)
 	if e != 0 {
 		fail(p, -1, e, -1)
-	}
-	if pid == 0 {
-		become(p)
 	}
 	p.pid = int32(pid)
 	sfd, e := sys(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&p.all)), unsafe.Sizeof(p.all), unix.O_NONBLOCK|unix.O_CLOEXEC)
@@ -33,6 +30,22 @@ func reap(p *plan) {
 	}
 	keepOnly(0, uintptr(p.ctl), sfd)
 	watch(p, int32(sfd))
+}
+
+// forkPayload makes the payload.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func forkPayload(p *plan) (uintptr, syscall.Errno) {
+	if p.sharing {
+		return clone3(p.payloadClone, p, 1)
+	}
+	pid, e := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
+	if e == 0 && pid == 0 {
+		become(p)
+	}
+	return pid, e
 }
 
 // How many ended children are waited for before anything else is looked at: payloads can be made that always have another one.

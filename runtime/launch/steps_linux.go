@@ -77,8 +77,18 @@ type plan struct {
 	looks    uint       // how often it looked for children
 	quiet    uint       // how often no child of pid was found alive since one was
 
+	// what shares the memory of the supervisor
+	shared, sharing           bool // the reaper; the payload until it executes its program
+	reaperClone, payloadClone *cloneArgs
+
+	// scratch memory of the payload
+	payload struct {
+		pid int32
+		one [1]byte
+	}
+
 	// scratch memory of the children
-	all, old sigset
+	all, old sigset // old is the supervisor's mask of signals
 	pid      int32
 	polls    [2]pollfd
 	siginfo  [128]byte
@@ -221,6 +231,7 @@ func newPlan(c *Config) (*plan, error) {
 		return nil, err
 	}
 	p.add(step{op: opExec, name: "exec"})
+	p.share(c)
 	return p, nil
 }
 

@@ -158,16 +158,32 @@ type Dir struct {
 // Path is the path of a file in the directory.
 func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
 
+// Ready makes the state directory if there is none, and tells whether Create would be permitted to use it.
+func (s *Store) Ready() error {
+	if err := s.make(); err != nil {
+		return err
+	}
+	const wx = 3 // W_OK and X_OK of access(2)
+	if err := syscall.Access(s.root, wx); err != nil {
+		return fmt.Errorf("state directory: %w", &fs.PathError{Op: "access", Path: s.root, Err: err})
+	}
+	return nil
+}
+
+func (s *Store) make() error {
+	if err := os.MkdirAll(s.root, 0o700); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	return s.check()
+}
+
 // Create claims id, and holds its lock until the first state is written. The error is ErrExist when the id is taken.
 func (s *Store) Create(id string) (*Dir, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(s.root, name(id))
-	if err := os.MkdirAll(s.root, 0o700); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
-	}
-	if err := s.check(); err != nil {
+	if err := s.make(); err != nil {
 		return nil, err
 	}
 	d := &Dir{ID: id, path: path}

@@ -355,3 +355,37 @@ func TestLock(t *testing.T) {
 func TestAsNobody(t *testing.T) {
 	asnobody.Run(t, "^Test(RoundTrip|IDs|InterruptedDiscard|DamagedState|UnusableRoot)$")
 }
+
+// TestReady checks that what Create would refuse is told before, and that nothing is left of the question but the directory.
+func TestReady(t *testing.T) {
+	s := open(t)
+	if err := s.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := os.ReadDir(s.Root()); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	create(t, s, "a")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{file, filepath.Join(file, "root")} {
+		s, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want := s.Create("a")
+		if err := s.Ready(); err == nil || want == nil || err.Error() != want.Error() {
+			t.Errorf("%s: %v, Create: %v", root, err, want)
+		}
+	}
+	if os.Getuid() != 0 {
+		if err := os.Chmod(s.Root(), 0o500); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ready(); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("a directory that may not be written: %v", err)
+		}
+	}
+}
