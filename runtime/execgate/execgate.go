@@ -69,11 +69,20 @@ type Ticket interface {
 	Release()           // once
 }
 
+// Peaks is what programs have used, by their name, in bytes. It is called in the gate's thread, and must not block. The queue of package
+// admission is one.
+type Peaks interface {
+	Expect(program string) (peak int64, known bool)
+	Record(program string, peak int64)
+}
+
 // Config is a gate.
 type Config struct {
 	Room Room
 	// Reserve is what each program is expected to use, in bytes; 0: what earlier ones of its name used, if they are known.
 	Reserve int64
+	// Peaks remembers that beyond the gate's life. Nil: nobody does.
+	Peaks Peaks
 
 	// Held is called when somebody begins to wait, and when it goes on or is gone. Broken is called once, when the kernel does not do what
 	// it has to: every exec fails from then on. Both are called in the gate's thread, and must not block. Nil: nobody.

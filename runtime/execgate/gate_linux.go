@@ -55,7 +55,7 @@ func New(cfg Config) (*Gate, error) {
 		return nil, err
 	}
 	g := &Gate{cfg: cfg, poll: p, passing: map[int]bool{}, done: make(chan struct{})}
-	g.ledger.reserve = cfg.Reserve
+	g.ledger.reserve, g.ledger.peaks = cfg.Reserve, cfg.Peaks
 	go g.run()
 	return g, nil
 }

@@ -27,3 +27,6 @@ func (g *Gate) Stats() Stats { return Stats{} }
 
 // Close does nothing here.
 func (g *Gate) Close() {}
+
+// Supported returns ErrUnsupported.
+func Supported() error { return ErrUnsupported }

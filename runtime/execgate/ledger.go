@@ -22,7 +22,9 @@ type ledger struct {
 	reserve int64 // for each; 0: what was learnt
 	pledges []*pledge
 	learnt  map[string]int64
-	names   []string // of learnt, the oldest first
+	names   []string        // of learnt, the oldest first
+	peaks   Peaks           // what was learnt before; nil: nothing
+	asked   map[string]bool // programs that peaks does not know
 }
 
 // need is what a program is expected to use.
@@ -30,8 +32,23 @@ func (l *ledger) need(program string) int64 {
 	if l.reserve > 0 {
 		return l.reserve
 	}
-	return l.learnt[program]
+	n, known := l.learnt[program]
+	if known || l.peaks == nil || program == "" || l.asked[program] {
+		return n
+	}
+	if n, known = l.peaks.Expect(peakKey + program); known && n >= negligible {
+		l.remember(program, n)
+		return n
+	}
+	if l.asked == nil || len(l.asked) >= maxPrograms {
+		l.asked = map[string]bool{}
+	}
+	l.asked[program] = true
+	return 0
 }
+
+// peakKey begins the names of programs among what Peaks knows of others, which begin with a directory.
+const peakKey = "exec\x00"
 
 // add notes a program that was let in. One that the same process has executed before has ended. There is nothing to note of one that
 // is promised nothing, and of which nothing can be learnt.
@@ -65,6 +82,9 @@ func (l *ledger) learn(program string, peak int64) {
 	if program == "" || l.reserve > 0 || peak <= 0 {
 		return
 	}
+	if l.peaks != nil && peak >= negligible {
+		l.peaks.Record(peakKey+program, peak)
+	}
 	before, known := l.learnt[program]
 	if peak < before {
 		peak = before - (before-peak)/fade
@@ -76,10 +96,15 @@ func (l *ledger) learn(program string, peak int64) {
 		return
 	case peak < negligible:
 		return
-	case l.learnt == nil:
+	}
+	l.remember(program, peak)
+}
+
+func (l *ledger) remember(program string, peak int64) {
+	if l.learnt == nil {
 		l.learnt = map[string]int64{}
 	}
-	if !known {
+	if _, known := l.learnt[program]; !known {
 		if len(l.names) == maxPrograms {
 			delete(l.learnt, l.names[0])
 			l.names = l.names[1:]

@@ -101,3 +101,27 @@ func TestPledges(t *testing.T) {
 		t.Errorf("%d are followed, from %d", len(l.pledges), l.pledges[0].pid)
 	}
 }
+
+// memory is what is remembered of programs.
+type memory map[string]int64
+
+func (m memory) Expect(key string) (int64, bool) { n, ok := m[key]; return n, ok }
+func (m memory) Record(key string, peak int64)   { m[key] = peak }
+
+// What was learnt is there for the next gate.
+func TestRemembered(t *testing.T) {
+	m := memory{}
+	a := ledger{peaks: m}
+	if got := a.need("cc1"); got != 0 {
+		t.Errorf("%d bytes of what was never seen", got)
+	}
+	a.learn("cc1", 300<<20)
+	a.learn("true", 1<<20)
+	b := ledger{peaks: m}
+	if got := b.need("cc1"); got != 300<<20 {
+		t.Errorf("%d bytes of cc1", got)
+	}
+	if got := b.need("true"); got != 0 || len(m) != 1 {
+		t.Errorf("%d bytes of true, %v", got, m)
+	}
+}

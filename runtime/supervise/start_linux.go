@@ -194,4 +194,7 @@ func (l *loop) startSampler() {
 	s.account.budget = l.cfg.Budget
 	l.sampler = s
 	go s.run()
+	if g := l.cfg.Gate; g != nil {
+		l.helpers.Go(func() { l.oversee(g, s) })
+	}
 }

@@ -48,6 +48,8 @@ type Verdict struct {
 	Throttle *Throttle `json:"throttle,omitempty"` // with a quota of CPU time
 	Rlimit   *Rlimited `json:"rlimit,omitempty"`   // the limit of setrlimit(2) that ended it
 
+	ExecGate *Gated `json:"execGate,omitempty"` // the programs that had to wait for memory, where every one is asked to
+
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
 	Killed  []Victim   `json:"killed,omitempty"`
@@ -148,6 +150,15 @@ func exceeded(b limit.Budget, what limit.Excess, s limit.Spent) *Exceeded {
 // IsLimit tells whether a reason is a limit that was exceeded.
 func IsLimit(reason string) bool {
 	return reason == ReasonMemory || slices.Contains(reasons[limit.OverTasks:], reason)
+}
+
+// Gated is what became of the programs that a run has executed where each waits until there is memory for it.
+type Gated struct {
+	Execs     int64 `json:"execs"`     // that went on
+	Held      int64 `json:"held"`      // that had to wait, also those that were killed meanwhile
+	Forced    int64 `json:"forced"`    // that were let through since nothing but the run itself could have made room
+	WaitedUS  int64 `json:"waitedUs"`  // microseconds, by all of them together
+	LongestUS int64 `json:"longestUs"` // microseconds, by one of them
 }
 
 // Warning tells that a part of the limit was in use.
