@@ -108,6 +108,16 @@ func (q *Queue) Join(c Criteria) (*Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
+	return q.join(c, total)
+}
+
+// Check tells, without a line, what Join would refuse.
+func (h Host) Check(c Criteria) error {
+	_, err := (&Queue{host: h}).Join(c)
+	return err
+}
+
+func (q *Queue) join(c Criteria, total int64) (*Ticket, error) {
 	if c.Reserve < 0 || c.Settle < 0 {
 		return nil, fmt.Errorf("admission: a reservation of %d bytes for %v: want no negative one", c.Reserve, c.Settle)
 	}

@@ -2,10 +2,12 @@ package bundle
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"mlrun/admission"
 	"mlrun/signame"
 )
 
@@ -45,6 +47,27 @@ const (
 	// HangTimeAnnotation is how long the program may go without using any CPU
 	// time, in the form of [ParseTime].
 	HangTimeAnnotation = annotationPrefix + "hang.time"
+
+	// AdmissionAvailableAnnotation is how much memory of the machine is to be
+	// available before the program is executed, in the form of
+	// [ParseAvailable].
+	AdmissionAvailableAnnotation = annotationPrefix + "admission.available"
+
+	// AdmissionReserveAnnotation is how much memory the program is expected to
+	// use, in the form of [ParseSize].
+	AdmissionReserveAnnotation = annotationPrefix + "admission.reserve"
+
+	// AdmissionPressureAnnotation is what the pressure of memory is to be
+	// below before the program is executed, in the form of [ParsePressure].
+	AdmissionPressureAnnotation = annotationPrefix + "admission.pressure"
+
+	// AdmissionTimeoutAnnotation is how long that is waited for, in the form
+	// of [ParseTime].
+	AdmissionTimeoutAnnotation = annotationPrefix + "admission.timeout"
+
+	// AdmissionSettleAnnotation is how long a reservation holds, in the form
+	// of [ParseTime].
+	AdmissionSettleAnnotation = annotationPrefix + "admission.settle"
 )
 
 // Settings are what a bundle sets of mlrun itself. The zero value is that of a
@@ -68,6 +91,40 @@ type Settings struct {
 	// CPUTime, WallTime and HangTime are from the annotations of these names;
 	// 0 is no limit.
 	CPUTime, WallTime, HangTime time.Duration
+
+	Admission Admission
+}
+
+// Admission is what has to be true before the program is executed.
+type Admission struct {
+	Available *admission.Amount // from AdmissionAvailableAnnotation; nil if it is absent
+	Reserve   int64             // from AdmissionReserveAnnotation in bytes; 0 if it is absent
+	Pressure  float64           // from AdmissionPressureAnnotation in percent; 0 if it is absent
+
+	// Timeout and Settle are from the annotations of these names; 0 if they
+	// are absent.
+	Timeout, Settle time.Duration
+}
+
+// ParseAvailable reads how much memory is to be available, in the form of
+// [admission.ParseAmount], and less than all of it.
+func ParseAvailable(s string) (admission.Amount, error) {
+	a, err := admission.ParseAmount(s)
+	if err != nil || a == admission.Percent(100) {
+		return a, errors.New("available memory " + quote(s) + ": want " + wantAvailable)
+	}
+	return a, nil
+}
+
+// ParsePressure reads what the pressure is to be below: a percentage more than
+// 0, and at most 100, with or without a percent sign.
+func ParsePressure(s string) (float64, error) {
+	text := strings.TrimSuffix(s, "%")
+	p, err := strconv.ParseFloat(text, 64)
+	if err != nil || strings.Trim(text, "0123456789.") != "" || p <= 0 || p > 100 {
+		return 0, errors.New("pressure " + quote(s) + ": want " + wantPressure)
+	}
+	return p, nil
 }
 
 // Breach is what happens to a program that is over its memory limit. The zero
@@ -217,6 +274,10 @@ const (
 
 	wantPidsMode = "auto, kernel or sampled"
 
+	wantAvailable = admission.WantAmount + ", and less than 100%, which is never available"
+	wantPressure  = "a percentage more than 0 and at most 100, such as 10%"
+	wantReserve   = "a number of bytes greater than 0, or one with a suffix such as 512M"
+
 	wantOvershoot = "a number of bytes, or one with a suffix such as 16M, from 1M to 1024G"
 )
 
@@ -255,6 +316,23 @@ var annotations = [...]annotation{
 	{CPUTimeAnnotation, func(s *Settings, value string) string { return takeTime(&s.CPUTime, value) }},
 	{WallTimeAnnotation, func(s *Settings, value string) string { return takeTime(&s.WallTime, value) }},
 	{HangTimeAnnotation, func(s *Settings, value string) string { return takeTime(&s.HangTime, value) }},
+	{AdmissionAvailableAnnotation, func(s *Settings, value string) string {
+		a, err := ParseAvailable(value)
+		s.Admission.Available = &a
+		return wantIf(err, wantAvailable)
+	}},
+	{AdmissionReserveAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.Admission.Reserve, err = ParseSize(value)
+		return wantIf(err, wantReserve)
+	}},
+	{AdmissionPressureAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.Admission.Pressure, err = ParsePressure(value)
+		return wantIf(err, wantPressure)
+	}},
+	{AdmissionTimeoutAnnotation, func(s *Settings, value string) string { return takeTime(&s.Admission.Timeout, value) }},
+	{AdmissionSettleAnnotation, func(s *Settings, value string) string { return takeTime(&s.Admission.Settle, value) }},
 }
 
 // takeTime sets a limit of time.

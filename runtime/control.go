@@ -150,6 +150,9 @@ func (c *control) serve(conn *net.UnixConn) {
 			return
 		}
 	default:
+		if req.Op == supervise.OpStart {
+			req.Gone = end(conn)
+		}
 		req.Reply = func(s supervise.Snapshot, err error) { replies <- refused(answer{Snapshot: &s}, err) }
 		if !c.ask(req.Request) {
 			return
@@ -222,7 +225,7 @@ func (c *control) exec(req *message, client int, files []int, replies chan answe
 
 // watch sends what happens, until the client is gone or the run is over.
 func (c *control) watch(conn *net.UnixConn, r supervise.Request) {
-	happened, gone := make(chan supervise.Occurrence, 64), make(chan struct{})
+	happened := make(chan supervise.Occurrence, 64)
 	r.Watch = func(o supervise.Occurrence) {
 		select {
 		case happened <- o:
@@ -233,11 +236,7 @@ func (c *control) watch(conn *net.UnixConn, r supervise.Request) {
 	if !c.ask(r) {
 		return
 	}
-	go func() {
-		_ = conn.SetReadDeadline(time.Time{})
-		_, _ = conn.Read(make([]byte, 1)) // it says nothing more: this is its end
-		close(gone)
-	}()
+	gone := end(conn)
 	for over := false; !over; {
 		var o supervise.Occurrence
 		select {
@@ -258,6 +257,17 @@ func (c *control) watch(conn *net.UnixConn, r supervise.Request) {
 			return
 		}
 	}
+}
+
+// end is closed when a client that says nothing more is gone.
+func end(conn *net.UnixConn) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		_ = conn.SetReadDeadline(time.Time{})
+		_, _ = conn.Read(make([]byte, 1))
+		close(gone)
+	}()
+	return gone
 }
 
 // refused adds an error to an answer.
@@ -379,6 +389,9 @@ func call(d *store.Dir, req supervise.Request, timeout time.Duration) (supervise
 	}
 	if a.Snapshot == nil {
 		a.Snapshot = &supervise.Snapshot{}
+	}
+	if a.ExitCode == supervise.ExitTempFail {
+		return *a.Snapshot, &LaunchError{Message: a.Error, ExitCode: a.ExitCode}
 	}
 	return *a.Snapshot, known(a.Error)
 }

@@ -204,6 +204,10 @@ func stored(dir *store.Dir, rec *record) (*bundle.Bundle, error) {
 
 func (s *session) supervise(pipe *os.File) error {
 	cfg := s.config()
+	if err := s.admit(cfg); err != nil {
+		tell(pipe, &handshake{Error: err.Error(), ExitCode: supervise.ExitFailure})
+		return err
+	}
 	ready := false
 	created := cfg.Created
 	cfg.Created = func(id proc.ID) error {

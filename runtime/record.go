@@ -21,22 +21,24 @@ const configFile = "config.json"
 
 // record is what is stored of a container: facts only.
 type record struct {
-	ID          string            `json:"id"`
-	Bundle      string            `json:"bundle"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Created     time.Time         `json:"created"`
-	Creator     proc.ID           `json:"creator"`    // the process that claimed the id
-	Supervisor  proc.ID           `json:"supervisor"` // pid 0 while there is none yet
-	Payload     *proc.ID          `json:"payload,omitempty"`
-	Started     *time.Time        `json:"started,omitempty"`
-	Limits      []Limit           `json:"limits"`
-	Memory      memory            `json:"memory"`
-	Budget      budget            `json:"budget,omitzero"`
-	PreserveFDs int               `json:"preserveFds,omitempty"`
-	Paused      bool              `json:"paused,omitempty"`
-	Terminal    bool              `json:"terminal,omitempty"` // the payload has one of its own
-	CallerReaps bool              `json:"callerReaps,omitempty"`
-	Report      string            `json:"report,omitempty"`
+	ID          string               `json:"id"`
+	Bundle      string               `json:"bundle"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Created     time.Time            `json:"created"`
+	Creator     proc.ID              `json:"creator"`    // the process that claimed the id
+	Supervisor  proc.ID              `json:"supervisor"` // pid 0 while there is none yet
+	Payload     *proc.ID             `json:"payload,omitempty"`
+	Started     *time.Time           `json:"started,omitempty"`
+	Limits      []Limit              `json:"limits"`
+	Memory      memory               `json:"memory"`
+	Budget      budget               `json:"budget,omitzero"`
+	Gate        *gate                `json:"gate,omitempty"`      // before the program is executed; nil: none
+	Admission   *supervise.Admission `json:"admission,omitempty"` // how that stands
+	PreserveFDs int                  `json:"preserveFds,omitempty"`
+	Paused      bool                 `json:"paused,omitempty"`
+	Terminal    bool                 `json:"terminal,omitempty"` // the payload has one of its own
+	CallerReaps bool                 `json:"callerReaps,omitempty"`
+	Report      string               `json:"report,omitempty"`
 	// Verdict is a *Verdict, encoded: most records have none, and should not pay for its encoder.
 	Verdict json.RawMessage `json:"verdict,omitempty"`
 }
@@ -63,7 +65,7 @@ func (o *CreateOptions) record() *record {
 	b.Tasks.decide(o.Bundle)
 	return &record{
 		ID: o.ID, Bundle: o.Bundle.Dir, Annotations: o.Bundle.Spec.Annotations, Created: time.Now().UTC(), Creator: proc.Self(),
-		Limits: o.limits(&b), Memory: o.memory(), Budget: b, PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
+		Limits: o.limits(&b), Memory: o.memory(), Budget: b, Gate: o.gate(), PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
 	}
 }
 
@@ -95,16 +97,17 @@ type State struct {
 
 // Extension is what mlrun adds to the state of the runtime-spec.
 type Extension struct {
-	Created    time.Time    `json:"created"`
-	Started    *time.Time   `json:"started,omitempty"`
-	Supervisor int          `json:"supervisor,omitempty"` // pid, while it lives
-	Memory     *MemoryState `json:"memory,omitempty"`     // while there is a payload, and of the whole run when stopped
-	Processes  int          `json:"processes"`            // members alive
-	Limits     []Limit      `json:"limits"`
-	Reason     string       `json:"reason,omitempty"`   // why it is stopped
-	ExitCode   *int         `json:"exitCode,omitempty"` // what mlrun run would exit with
-	Verdict    *Verdict     `json:"verdict,omitempty"`
-	Problem    string       `json:"problem,omitempty"` // the state that is stored cannot be used: why
+	Created    time.Time            `json:"created"`
+	Started    *time.Time           `json:"started,omitempty"`
+	Supervisor int                  `json:"supervisor,omitempty"` // pid, while it lives
+	Memory     *MemoryState         `json:"memory,omitempty"`     // while there is a payload, and of the whole run when stopped
+	Processes  int                  `json:"processes"`            // members alive
+	Limits     []Limit              `json:"limits"`
+	Admission  *supervise.Admission `json:"admission,omitempty"` // the wait for memory before the start
+	Reason     string               `json:"reason,omitempty"`    // why it is stopped
+	ExitCode   *int                 `json:"exitCode,omitempty"`  // what mlrun run would exit with
+	Verdict    *Verdict             `json:"verdict,omitempty"`
+	Problem    string               `json:"problem,omitempty"` // the state that is stored cannot be used: why
 }
 
 // MemoryState is the memory of a container.
@@ -134,7 +137,7 @@ func (r *record) state(status specs.ContainerState) *State {
 	if r.Payload != nil && hasPayload(status) {
 		s.Pid = r.Payload.PID
 	}
-	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Verdict: r.verdict()}
+	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Admission: r.Admission, Verdict: r.verdict()}
 	if r.Limits == nil {
 		s.MLRun.Limits = []Limit{}
 	}

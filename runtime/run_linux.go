@@ -42,6 +42,12 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 		}
 	}
 	cfg := s.config()
+	if err := s.admit(cfg); err != nil {
+		return nil, errors.Join(err, s.withdraw())
+	}
+	if s.turn != nil {
+		s.turn.told = o.Admitting
+	}
 	cfg.Foreground, cfg.AutoStart = o.Foreground, true
 	cfg.Launch.Eager = o.PIDFile == "" // who reads that wants it to be there before
 	cfg.Progress, cfg.ProgressEvery = o.Progress, o.ProgressEvery
@@ -129,10 +135,27 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	if err := o.checkAdmission(); err != nil {
+		return err
+	}
 	for _, w := range warnings(o.Bundle) {
 		r.log.Warn(w)
 	}
 	return nil
+}
+
+// withdraw gives the id back that claim has taken, when nothing was started.
+func (s *session) withdraw() error {
+	if s.publish != nil && !s.publish.Stop() {
+		<-s.publishing
+	}
+	if s.control != nil {
+		s.control.close()
+	}
+	if s.dir == nil {
+		return nil
+	}
+	return s.dir.Remove()
 }
 
 // session is a run in this process, with its state directory if it has one.
@@ -141,6 +164,7 @@ type session struct {
 	opts    *CreateOptions
 	control *control
 
+	turn       *turn       // nil: it does not wait for memory
 	publish    *time.Timer // of claim
 	publishing chan struct{}
 
@@ -290,6 +314,9 @@ func (s *session) end(v *Verdict, keep bool) error {
 	}
 	if s.control != nil {
 		defer s.control.close()
+	}
+	if s.turn != nil {
+		s.turn.end(v)
 	}
 	if s.opts.PIDFile != "" && !keep {
 		// Removed only if it is still ours.

@@ -128,6 +128,7 @@ type CreateOptions struct {
 	CPUTime     time.Duration // of all processes together, in place of the bundle's; 0: the bundle's
 	WallTime    time.Duration // since the start, in place of the bundle's; 0: the bundle's
 	HangTime    time.Duration // without using CPU time, in place of the bundle's; 0: the bundle's
+	Admission   Admission     // before the program is executed
 	PIDFile     string        // written when the payload is created
 	Terminal    *os.File      // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
 	PreserveFDs int           // descriptors from 3 on that the payload keeps; the caller has checked that they are open
@@ -150,6 +151,8 @@ type RunOptions struct {
 	// block. Nil: nobody.
 	Warned   func(Warning)
 	Breached func(Notice)
+	// Admitting is told how the wait for memory goes, if there is one. It must not block. Nil: nobody.
+	Admitting func(AdmissionEvent)
 }
 
 // ExecOptions are the options of Runtime.Exec.

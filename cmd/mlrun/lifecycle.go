@@ -61,10 +61,10 @@ func (a *app) startCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "start ID",
 		Short: "execute the program of a created container",
-		Long:  "start makes a created container execute its program, and returns when it does.\n\nEXIT STATUS\n  0 when the program runs, 2 for a wrong command line, else 1",
+		Long:  "start makes a created container execute its program, and returns when it does. If its bundle wants memory to be available, start waits for it;\nCtrl-C leaves the container created.\n\nEXIT STATUS\n  0 when the program runs, 2 for a wrong command line, 75 when there was not enough memory in time, else 1",
 		Args:  exactArgs(1, "the id"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return a.with(func(rt *runtime.Runtime) error { return rt.Start(args[0]) })
+			return a.with(func(rt *runtime.Runtime) error { return a.launchFailed(rt.Start(args[0])) })
 		},
 	}
 }

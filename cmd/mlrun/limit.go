@@ -28,6 +28,7 @@ func (a *app) limitCmd() *cobra.Command {
 	cmd := a.newLimit(&o, "limit [flags] LIMIT -- COMMAND [ARGS]")
 	o.memoryFlags.add(cmd.Flags())
 	o.budgetFlags.add(cmd.Flags())
+	o.admissionFlags.add(cmd.Flags())
 	addRlimits(cmd.Flags(), &o.rlimits)
 	cmd.Flags().BoolVar(&o.timed, "time", false, "print at the end what was used, in the words of time(1), on standard error")
 	cmd.Flags().StringVar(&o.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
@@ -53,6 +54,7 @@ type limitOptions struct {
 	rlimits       []string
 	memoryFlags
 	budgetFlags
+	admissionFlags
 }
 
 func (o *limitOptions) add(f *pflag.FlagSet) {
@@ -103,6 +105,9 @@ func (a *app) limit(f *pflag.FlagSet, o *limitOptions, limit string, command []s
 	}}
 	ro := runtime.RunOptions{NoState: true, ProgressEvery: every}
 	if err := o.memoryFlags.set(f, &ro.CreateOptions); err != nil {
+		return err
+	}
+	if err := o.admissionFlags.set(f, &ro.CreateOptions); err != nil {
 		return err
 	}
 	if err := o.budgetFlags.set(f, &ro.CreateOptions); err != nil {

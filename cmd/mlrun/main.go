@@ -127,6 +127,7 @@ type app struct {
 	cgroupManager        string
 
 	exit        int  // of the payload
+	waits       bool // for memory
 	interrupted bool // the payload died of SIGINT, and so will mlrun
 	lent        bool // while it had the terminal
 }

@@ -27,6 +27,7 @@ type createFlags struct {
 	rlimits                                    []string
 	memoryFlags
 	budgetFlags
+	admissionFlags
 }
 
 // memoryFlags are how a memory limit is watched, and what happens over it.
@@ -74,6 +75,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
 	c.memoryFlags.add(f)
 	c.budgetFlags.add(f)
+	c.admissionFlags.add(f)
 	addRlimits(f, &c.rlimits)
 	f.StringVar(&c.pidFile, "pid-file", "", "write the payload's process id to `FILE`")
 	f.StringVar(&c.report, "report", "", "write the verdict, a JSON object, to `FILE` at the end; - is standard output")
@@ -151,6 +153,9 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 		return o, err
 	}
 	if err := c.budgetFlags.set(f, &o); err != nil {
+		return o, err
+	}
+	if err := c.admissionFlags.set(f, &o); err != nil {
 		return o, err
 	}
 	if o.Rlimits, err = parseRlimits(c.rlimits); err != nil {
@@ -333,6 +338,7 @@ func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) err
 			a.notice("%s", text)
 		}
 	}
+	o.Admitting = a.admitting(o.ProgressEvery > 0)
 	o.Breached = func(n runtime.Notice) {
 		text := "memory limit exceeded: " + size(n.Memory) + ": " + consequence(n, o.NoState)
 		a.logLine("warning", text)

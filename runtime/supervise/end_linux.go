@@ -271,6 +271,7 @@ func (l *loop) conclude() *Verdict {
 	v.Ended = time.Now().UTC()
 	l.cancel()
 	l.helpers.Wait()
+	v.Admission = l.admission.Load()
 	v.Terminal = l.term.lent != 0
 	l.term.takeBack()
 	l.term.close()
@@ -302,7 +303,7 @@ func (l *loop) conclude() *Verdict {
 		v.Exceeded = nil
 	}
 	v.Reason, v.ExitCode = st.reason, st.exitCode(l.launchCode)
-	if st.known && v.Reason != ReasonLaunch {
+	if st.known && v.Reason != ReasonLaunch && v.Reason != ReasonAdmission {
 		switch {
 		case st.status.Exited():
 			code := st.status.ExitStatus()

@@ -62,6 +62,8 @@ type loop struct {
 	several    bool // there was more than one process at some sample
 	shared     bool // and memory that was shared with others
 
+	admission atomic.Pointer[Admission] // what Admit came to
+
 	given []rlimit.Limit // by updates, each type once
 	death *death         // of the payload, if a limit may be the cause
 }

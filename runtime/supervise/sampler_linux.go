@@ -79,14 +79,15 @@ type sampler struct {
 	again     bool          // a sample is due now, whatever was said before
 	paused    *proc.Frozen  // not nil: stopped by request
 	start     time.Time
-	reading   bool          // an exact reading is being made aside
-	spent     time.Duration // by these
-	readBound int64         // the bound when the newest of these began
-	verified  time.Time     // when the newest of the others began
-	warned    int           // percent
-	swapAt    int64         // of the machine, at the newest exact reading
-	events    eventState    // see events_linux.go
-	alarmed   time.Duration // freezes that found no breach, each alarmEvery, less the time that has passed
+	reading   bool             // an exact reading is being made aside
+	spent     time.Duration    // by these
+	readBound int64            // the bound when the newest of these began
+	verified  time.Time        // when the newest of the others began
+	used      func(int64) bool // of Config
+	warned    int              // percent
+	swapAt    int64            // of the machine, at the newest exact reading
+	events    eventState       // see events_linux.go
+	alarmed   time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
 	alarmedAt time.Time
 	breachAt  time.Time
 
@@ -288,6 +289,7 @@ func (s *sampler) tick(now time.Time) time.Duration {
 	}
 	wait := s.sample(now)
 	s.lastTaken = now
+	s.tellUsed()
 	return s.doze(now, s.slowDown(now, wait))
 }
 
@@ -307,6 +309,16 @@ func (s *sampler) sample(now time.Time) time.Duration {
 		return wait
 	default:
 		return s.measure(now, before)
+	}
+}
+
+// tellUsed tells what was measured to whoever still wants to know.
+func (s *sampler) tellUsed() {
+	if s.used == nil {
+		return
+	}
+	if !s.used(s.totals().memory.Peak) {
+		s.used = nil
 	}
 }
 

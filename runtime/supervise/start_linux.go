@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -20,7 +21,7 @@ func (l *loop) launch() {
 	if l.term.owned() && !inPipeline() {
 		c.Terminal = l.term.fd
 	}
-	c.Eager = c.Eager && l.cfg.AutoStart && l.cfg.Hook == nil && !l.term.exists() && l.cfg.Foreground.caughtAll()
+	c.Eager = c.Eager && l.cfg.AutoStart && l.cfg.Hook == nil && l.cfg.Admit == nil && !l.term.exists() && l.cfg.Foreground.caughtAll()
 	p, err := launch.Start(&c)
 	if e := new(launch.Error); errors.As(err, &e) && e.OfNamespace() {
 		if l.cfg.TasksSampled == nil {
@@ -128,7 +129,9 @@ func (l *loop) begin() {
 		return
 	}
 	l.starting = true
-	l.hooks(StageStart, func(l *loop) { l.event(event{kind: evStart}) })
+	l.admit(func(l *loop) {
+		l.hooks(StageStart, func(l *loop) { l.event(event{kind: evStart}) })
+	})
 }
 
 func (l *loop) openGate() {
@@ -171,6 +174,51 @@ func (l *loop) followed() {
 	l.finish()
 }
 
+// admit waits until the program may be executed, and then goes on with next.
+func (l *loop) admit(next func(*loop)) {
+	if l.cfg.Admit == nil {
+		next(l)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	if l.start != nil && l.start.Gone != nil {
+		gone := l.start.Gone
+		go func() {
+			select {
+			case <-gone:
+				cancel(errGone)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	l.helpers.Add(1)
+	go func() {
+		a, err := l.cfg.Admit(ctx)
+		takenBack := err != nil && context.Cause(ctx) == errGone
+		cancel(nil)
+		l.admission.Store(a)
+		l.helpers.Done()
+		l.post(func(l *loop) {
+			switch {
+			case l.state.exited || l.state.phase != created:
+				l.answerStart(ErrNotRunning)
+			case takenBack:
+				l.starting = false
+				l.answerStart(err)
+			case errors.Is(err, ErrNotAdmitted):
+				l.failed(ReasonAdmission, err)
+			case err != nil:
+				l.failed(ReasonLaunch, err)
+			default:
+				next(l)
+			}
+		})
+	}()
+}
+
+// errGone is that whoever asked for a start does not wait for it any more.
+var errGone = errors.New("who asked for the start is gone")
+
 func (l *loop) startSampler() {
 	if l.group == nil {
 		return
@@ -191,7 +239,7 @@ func (l *loop) startSampler() {
 			}
 		},
 	})
-	s.account.budget = l.cfg.Budget
+	s.account.budget, s.used = l.cfg.Budget, l.cfg.Used
 	l.sampler = s
 	go s.run()
 	if g := l.cfg.Gate; g != nil {

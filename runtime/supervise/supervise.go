@@ -37,6 +37,7 @@ var (
 	ErrPaused      = errors.New("container is paused already")
 	ErrNotPaused   = errors.New("container not paused")
 	ErrUnsupported = launch.ErrUnsupported
+	ErrNotAdmitted = errors.New("not enough memory became available in time")
 )
 
 // Stage says which hooks are to be run (runtime-spec, runtime.md, "Lifecycle").
@@ -68,6 +69,13 @@ type Config struct {
 	// TasksSampled is called when no user namespace can be made for Launch.Tasks, which is then done without: it returns the budget that limits
 	// tasks instead. Nil: that ends the run.
 	TasksSampled func(why error) limit.Budget
+
+	// Admit is called when the program is to be executed, in a goroutine of its own, and returns when it may be. An error ends the run, with
+	// ReasonAdmission if it is ErrNotAdmitted. The context ends with the run, and when who asked for the start is gone, after which the container is
+	// as it was before. Nil: it may be at once.
+	Admit func(context.Context) (*Admission, error)
+	// Used is called now and then with the most memory that was measured, in bytes, until it returns false. Nil: nobody.
+	Used func(peak int64) bool
 
 	// Hook runs the hooks of a stage, in a goroutine of its own, until the context ends. An error
 	// stops the container. Nil: there are none.
@@ -205,6 +213,8 @@ type Request struct {
 	All    bool           `json:"all,omitempty"`
 	Exec   *Exec          `json:"-"` // OpExec
 	Update *Update        `json:"update,omitempty"`
+	// Gone is closed when whoever asked is gone: an OpStart that still waits for its admission is taken back. Nil: it stays.
+	Gone <-chan struct{} `json:"-"`
 	// Watch is called with everything that happens after an OpWatch. It must not block.
 	Watch func(Occurrence) `json:"-"`
 	// Reply is called exactly once, from any goroutine.

@@ -17,18 +17,19 @@ const VerdictVersion = 1
 
 // Reasons of a verdict.
 const (
-	ReasonExited   = "exited"       // the payload ended by itself
-	ReasonSignaled = "signaled"     // the payload was ended by a signal that mlrun did not send
-	ReasonMemory   = "memory-limit" // the memory limit was exceeded
-	ReasonPids     = "pids-limit"   // there were more tasks than the limit
-	ReasonHuge     = "hugepages-limit"
-	ReasonCPU      = "cpu-limit"     // all processes together used more CPU time than the limit
-	ReasonWall     = "wall-limit"    // it ran for longer than the limit
-	ReasonHang     = "hang"          // it used no CPU time for as long as the limit
-	ReasonKilled   = "killed"        // ended on request: mlrun kill, mlrun delete --force, or a signal that was passed on
-	ReasonLaunch   = "launch-failed" // the program was never executed
-	ReasonHook     = "hook-failed"   // a hook failed, so everything was stopped
-	ReasonLost     = "lost"          // the supervisor was killed, and the run with it; only derived, never written
+	ReasonExited    = "exited"       // the payload ended by itself
+	ReasonSignaled  = "signaled"     // the payload was ended by a signal that mlrun did not send
+	ReasonMemory    = "memory-limit" // the memory limit was exceeded
+	ReasonPids      = "pids-limit"   // there were more tasks than the limit
+	ReasonHuge      = "hugepages-limit"
+	ReasonCPU       = "cpu-limit"         // all processes together used more CPU time than the limit
+	ReasonWall      = "wall-limit"        // it ran for longer than the limit
+	ReasonHang      = "hang"              // it used no CPU time for as long as the limit
+	ReasonKilled    = "killed"            // ended on request: mlrun kill, mlrun delete --force, or a signal that was passed on
+	ReasonLaunch    = "launch-failed"     // the program was never executed
+	ReasonAdmission = "admission-timeout" // there was not enough memory in time, so the program was never executed
+	ReasonHook      = "hook-failed"       // a hook failed, so everything was stopped
+	ReasonLost      = "lost"              // the supervisor was killed, and the run with it; only derived, never written
 )
 
 // Verdict is the account of a finished run. docs/verdict.md documents it field by field.
@@ -48,7 +49,8 @@ type Verdict struct {
 	Throttle *Throttle `json:"throttle,omitempty"` // with a quota of CPU time
 	Rlimit   *Rlimited `json:"rlimit,omitempty"`   // the limit of setrlimit(2) that ended it
 
-	ExecGate *Gated `json:"execGate,omitempty"` // the programs that had to wait for memory, where every one is asked to
+	Admission *Admission `json:"admission,omitempty"` // the wait for memory before the start
+	ExecGate  *Gated     `json:"execGate,omitempty"`  // the programs that had to wait for memory, where every one is asked to
 
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
@@ -152,6 +154,19 @@ func IsLimit(reason string) bool {
 	return reason == ReasonMemory || slices.Contains(reasons[limit.OverTasks:], reason)
 }
 
+// Admission is the wait for memory before a start: what was there at the newest look. Amounts are in bytes.
+type Admission struct {
+	Waiting     bool    `json:"waiting,omitempty"` // it still waits
+	Admitted    bool    `json:"admitted"`
+	WaitedUS    int64   `json:"waitedUs"`           // microseconds
+	Required    int64   `json:"required"`           // of memory that had to be available, beyond what is reserved
+	Reserved    int64   `json:"reserved"`           // for the start itself
+	Available   int64   `json:"available"`          // on the machine
+	Total       int64   `json:"total"`              // on the machine
+	Outstanding int64   `json:"outstanding"`        // reserved by others, and not used by them yet
+	Pressure    float64 `json:"pressure,omitempty"` // percent, if it was asked for
+}
+
 // Gated is what became of the programs that a run has executed where each waits until there is memory for it.
 type Gated struct {
 	Execs     int64 `json:"execs"`     // that went on
@@ -209,6 +224,7 @@ const (
 	ExitUsage         = 2   // the command line
 	ExitNotExecutable = 126 // the program was found and cannot be executed
 	ExitNotFound      = 127 // the program was not found
+	ExitTempFail      = 75  // there was not enough memory in time (EX_TEMPFAIL of sysexits.h)
 	ExitLimit         = 137 // a limit was exceeded (128 + SIGKILL)
 	ExitSignal        = 128 // plus the number of the signal
 )
@@ -219,7 +235,7 @@ func (s state) exitCode(launch int) int {
 		return ExitLimit
 	}
 	switch s.reason {
-	case ReasonLaunch:
+	case ReasonLaunch, ReasonAdmission:
 		return launch
 	case ReasonHook:
 		return ExitFailure
@@ -233,10 +249,13 @@ func (s state) exitCode(launch int) int {
 	return ExitSignal + int(syscall.SIGKILL)
 }
 
-// LaunchCode is the exit code of a shell for a program that was not executed for the reason err, 0 when err is another error.
+// LaunchCode is the exit code of a shell for a program that was not executed for the reason err, ExitTempFail when it was not admitted, 0 when err is another
+// error.
 func LaunchCode(err error) int {
 	var e *launch.ExecError
 	switch {
+	case errors.Is(err, ErrNotAdmitted):
+		return ExitTempFail
 	case !errors.As(err, &e):
 		return 0
 	case e.NotFound():

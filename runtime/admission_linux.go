@@ -1,0 +1,133 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"mlrun/admission"
+	"mlrun/runtime/supervise"
+)
+
+// admissionDir is the directory of the line below the state directory. It is no container's: the name is no id.
+const admissionDir = "@admission"
+
+// errWaited is that the time for an admission is over.
+var errWaited = errors.New("waited long enough")
+
+// AdmissionDir is the directory of the line of all who wait for memory with this state directory (package admission).
+func (r *Runtime) AdmissionDir() string { return filepath.Join(r.store.Root(), admissionDir) }
+
+// turn is the place of a run in the line, and then its reservation.
+type turn struct {
+	queue  *admission.Queue
+	ticket *admission.Ticket // nil: none yet
+	key    string
+	told   func(AdmissionEvent)
+}
+
+// admit opens the line for the session, if that waits for memory.
+func (s *session) admit(cfg *supervise.Config) error {
+	g := s.rec.Gate
+	if g == nil {
+		return nil
+	}
+	if err := s.rt.store.Ready(); err != nil {
+		return err
+	}
+	q, err := admission.Open(s.rt.AdmissionDir(), admission.ThisHost())
+	if err != nil {
+		return err
+	}
+	s.turn = &turn{queue: q, key: admissionKey(s.opts.Bundle)}
+	cfg.Admit = s.await
+	cfg.Used = s.turn.used
+	return nil
+}
+
+// await waits for the admission of the program.
+func (s *session) await(ctx context.Context) (*supervise.Admission, error) {
+	g, t := s.rec.Gate, s.turn
+	began := time.Now()
+	expected, _ := t.queue.Expect(t.key)
+	c := g.criteria(s.rec.Memory.Limit, expected)
+	c.Observe = func(e admission.Event) {
+		if e.Kind == admission.Held {
+			s.setAdmission(waited(e, true))
+		}
+		if t.told != nil {
+			t.told(e)
+		}
+	}
+	ticket, err := t.queue.Join(c)
+	if errors.Is(err, admission.ErrImpossible) && g.Reserve <= 0 && s.rec.Memory.Limit <= 0 {
+		c.Reserve = 0 // what an earlier run has used is no more than a guess
+		ticket, err = t.queue.Join(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if g.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, g.Timeout, errWaited)
+		defer cancel()
+	}
+	err = ticket.Wait(ctx)
+	e := ticket.Admission()
+	if err != nil {
+		e.Waited = time.Since(began)
+	}
+	a := waited(e, false)
+	a.Admitted = err == nil
+	s.setAdmission(a)
+	if err == nil {
+		t.ticket = ticket
+		return a, nil
+	}
+	ticket.Release()
+	if errors.Is(err, errWaited) {
+		err = fmt.Errorf("%w: waited %v for %s and %s for the program itself, %s are available", supervise.ErrNotAdmitted,
+			e.Waited.Round(time.Millisecond), mebibytes(e.Required), mebibytes(e.Reserve), mebibytes(e.Available-e.Outstanding))
+	}
+	return a, err
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+// waited is an event as the verdict has it.
+func waited(e admission.Event, waiting bool) *supervise.Admission {
+	return &supervise.Admission{
+		Waiting: waiting, WaitedUS: e.Waited.Microseconds(), Required: e.Required, Reserved: e.Reserve, Available: e.Available, Total: e.Total,
+		Outstanding: e.Outstanding, Pressure: e.Pressure,
+	}
+}
+
+// setAdmission stores how the admission stands, for those who ask for the state.
+func (s *session) setAdmission(a *supervise.Admission) {
+	s.set(func(r *record) { r.Admission = a })
+	if s.publish != nil && !s.isSaved() {
+		return // it is stored with the rest
+	}
+	if err := s.save(); err != nil {
+		s.rt.log.Warn(err.Error())
+	}
+}
+
+// used tells the line what the program uses, until that is all that was reserved.
+func (t *turn) used(peak int64) bool {
+	t.ticket.Used(peak)
+	return t.ticket.Outstanding() > 0
+}
+
+// end gives the reservation back, and remembers what the program has used.
+func (t *turn) end(v *Verdict) {
+	if t.ticket != nil {
+		t.ticket.Release()
+		if v.Memory.Peak > 0 {
+			t.queue.Record(t.key, v.Memory.Peak)
+		}
+	}
+	_ = t.queue.Close()
+}
