@@ -44,6 +44,9 @@ func (s *session) admit(cfg *supervise.Config) error {
 	s.turn = &turn{queue: q, key: admissionKey(s.opts.Bundle)}
 	cfg.Admit = s.await
 	cfg.Used = s.turn.used
+	if g.Tree {
+		return s.gateExecs(cfg)
+	}
 	return nil
 }
 

@@ -153,6 +153,8 @@ type RunOptions struct {
 	Breached func(Notice)
 	// Admitting is told how the wait for memory goes, if there is one. It must not block. Nil: nobody.
 	Admitting func(AdmissionEvent)
+	// Gated is told of each program that has to wait, with bundle.ScopeTree. It must not block. Nil: nobody.
+	Gated func(ExecNotice)
 }
 
 // ExecOptions are the options of Runtime.Exec.
