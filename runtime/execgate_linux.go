@@ -28,6 +28,7 @@ type room struct {
 
 	mu      sync.Mutex
 	waiting *admission.Ticket // of the oldest; nil: nobody waits
+	newest  time.Time         // when the newest was let in of which nothing is known
 }
 
 // ticket is one for need bytes. A guess that is more than can be had is no reason to wait for ever.
@@ -62,8 +63,14 @@ func pledged(t *admission.Ticket, need int64) execgate.Ticket {
 // roomAgain is how long a line that cannot be used is left alone.
 const roomAgain = time.Second
 
+// roomPace is how long what a program uses, of which nothing is known, has to show before the next one follows that waits.
+const roomPace = 100 * time.Millisecond
+
 // Wait implements execgate.Room.
 func (r *room) Wait(ctx context.Context, need int64) (execgate.Ticket, error) {
+	if need == 0 && !sleep(ctx, r.pause()) {
+		return nil, ctx.Err()
+	}
 	for {
 		t, err := r.ticket(need)
 		if err == nil {
@@ -72,13 +79,33 @@ func (r *room) Wait(ctx context.Context, need int64) (execgate.Ticket, error) {
 			r.stands(nil)
 		}
 		if err == nil {
+			if need == 0 {
+				r.mu.Lock()
+				r.newest = time.Now()
+				r.mu.Unlock()
+			}
 			return pledged(t, need), nil
 		}
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, roomAgain) { // the state directory is full, or was removed
 			return nil, ctx.Err()
-		case <-time.After(roomAgain): // the state directory is full, or was removed
 		}
+	}
+}
+
+// pause is how long the next one has to wait in any case of which nothing is known.
+func (r *room) pause() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Until(r.newest.Add(roomPace))
+}
+
+// sleep waits; false: ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return ctx.Err() == nil
 	}
 }
 

@@ -99,7 +99,7 @@ func (a *app) completeArgs(command string) cobra.CompletionFunc {
 		return bundles(func(c *cobra.Command) bool { return c.Flags().Changed("id") && !c.Flags().Changed("bundle") })
 	case "check":
 		return bundles(func(*cobra.Command) bool { return true })
-	case "limit":
+	case "limit", "admit":
 		return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return nil, noFiles

@@ -58,7 +58,7 @@ type Room interface {
 	// waits, and must not block.
 	Enter(now time.Time, need int64) (Ticket, bool)
 	// Wait returns when the oldest of those that wait may start, which is expected to use need; an error only when ctx ends. It is
-	// called in a goroutine of its own, for one at a time.
+	// called in a goroutine of its own, for one at a time; if need is 0, for each one that waits: that these do not all start at once is up to it.
 	Wait(ctx context.Context, need int64) (Ticket, error)
 }
 

@@ -322,7 +322,8 @@ func (g *Gate) stopWaiting() {
 	}
 }
 
-// release lets the oldest in, for which there is room, and as many of the next ones as there is room for now.
+// release lets the oldest in, for which there is room, and as many of the next ones as there is room for now. What one will use for which nothing is
+// pledged has to show before the next one may follow: that is for Room.Wait.
 func (g *Gate) release(t Ticket) {
 	first, ok := g.oldest(), true
 	if first == nil && t != nil {
@@ -330,8 +331,10 @@ func (g *Gate) release(t Ticket) {
 	}
 	for first != nil && ok {
 		g.admit(first, t, Let)
-		if first = g.oldest(); first != nil {
+		if first = g.oldest(); first != nil && first.need > 0 {
 			t, ok = g.cfg.Room.Enter(time.Now(), first.need)
+		} else {
+			break
 		}
 	}
 	g.await()

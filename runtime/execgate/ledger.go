@@ -36,7 +36,7 @@ func (l *ledger) need(program string) int64 {
 	if known || l.peaks == nil || program == "" || l.asked[program] {
 		return n
 	}
-	if n, known = l.peaks.Expect(peakKey + program); known && n >= negligible {
+	if n, known = l.peaks.Expect(Key(program)); known && n >= negligible {
 		l.remember(program, n)
 		return n
 	}
@@ -47,8 +47,8 @@ func (l *ledger) need(program string) int64 {
 	return 0
 }
 
-// peakKey begins the names of programs among what Peaks knows of others, which begin with a directory.
-const peakKey = "exec\x00"
+// Key is under which name Peaks knows a program, the last part of whose path is given. Those of others begin with a directory.
+func Key(program string) string { return "exec\x00" + program }
 
 // add notes a program that was let in. One that the same process has executed before has ended. There is nothing to note of one that
 // is promised nothing, and of which nothing can be learnt.
@@ -83,7 +83,7 @@ func (l *ledger) learn(program string, peak int64) {
 		return
 	}
 	if l.peaks != nil && peak >= negligible {
-		l.peaks.Record(peakKey+program, peak)
+		l.peaks.Record(Key(program), peak)
 	}
 	before, known := l.learnt[program]
 	if peak < before {
