@@ -25,6 +25,7 @@ type AdmitOptions struct {
 	Env       []string
 	Keep      []int                // descriptors that the program keeps, besides 0 to 2
 	Observe   func(AdmissionEvent) // is told how the wait goes; nil: nobody
+	Leave     func()               // is called right before the program is executed; nil: nothing
 }
 
 // Admit waits until there is memory for a program, and then executes it in place of this one: it returns with an error only. That is ErrNotAdmitted when
@@ -61,6 +62,9 @@ func (r *Runtime) Admit(ctx context.Context, o AdmitOptions) error {
 	}
 	for _, fd := range o.Keep {
 		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	}
+	if o.Leave != nil {
+		o.Leave()
 	}
 	err = syscall.Exec(path, o.Command, o.Env)
 	var errno syscall.Errno

@@ -132,7 +132,6 @@ type execGate struct {
 	room  *room
 	told  func(ExecNotice) // set before there is a listener
 	vigil vigil
-	force func(need int64, memory int64)
 }
 
 // gateExecs has each program of the run wait in the line of the session.
@@ -143,6 +142,10 @@ func (s *session) gateExecs(cfg *supervise.Config) error {
 	e.gate, err = execgate.New(execgate.Config{
 		Room: e.room, Reserve: g.Reserve, Peaks: s.turn.queue,
 		Held: func(n execgate.Notice) {
+			if n.Outcome == execgate.Forced {
+				s.rt.log.Warn("nothing but the run itself could make room, and all of it waits: its oldest program is let through without memory",
+					"id", s.rec.ID, "process", n.PID, "program", n.Program, "waited", n.Waited.Round(time.Millisecond))
+			}
 			if e.told != nil {
 				e.told(n)
 			}
@@ -153,9 +156,6 @@ func (s *session) gateExecs(cfg *supervise.Config) error {
 	})
 	if err != nil {
 		return err
-	}
-	e.force = func(need, memory int64) {
-		s.rt.log.Warn(fmt.Sprintf("all of the run waits for memory that only the run itself could give back (%s): the oldest is let through", mebibytes(memory)), "id", s.rec.ID)
 	}
 	s.execs, cfg.Gate = e, e
 	pid := 0
@@ -177,12 +177,11 @@ func (e *execGate) Waits() bool { return e.gate.Stats().Waiting > 0 }
 
 // Look implements supervise.Gate.
 func (e *execGate) Look(memory int64, cpu time.Duration) {
-	need, since, ok := e.gate.Oldest()
+	_, since, ok := e.gate.Oldest()
 	if !ok {
 		return
 	}
 	if stands, ok := e.room.standing(); ok && e.vigil.look(time.Now(), since, memory, cpu, stands) {
-		e.force(need, memory)
 		e.gate.Force()
 	}
 }
@@ -193,13 +192,16 @@ func (e *execGate) Account() *supervise.Gated {
 	return &supervise.Gated{Execs: s.Execs, Held: s.Held, Forced: s.Forced, WaitedUS: s.Waited.Microseconds(), LongestUS: s.Longest.Microseconds()}
 }
 
+// gateStep is what an error says about the filter. Of those in force one may have a listener: EBUSY is that there is one.
+const gateStep = "seccomp filter that has each program wait (one below another needs none: its programs wait already)"
+
 // gated makes a process tell take of its execs. The filter comes before that of the configuration, which need not allow what it takes.
 func gated(c *launch.Config, take func(pid, fd int) error) {
 	f, err := seccomp.Notify(architecture, execgate.Calls...)
 	if err != nil {
 		return // refused by checkExecGate
 	}
-	first := &launch.Seccomp{Flags: f.Flags, Listener: take, Step: "seccomp filter of the exec gate", Next: c.Seccomp}
+	first := &launch.Seccomp{Flags: f.Flags, Listener: take, Step: gateStep, Next: c.Seccomp}
 	for _, i := range f.Program {
 		first.Program = append(first.Program, launch.Instruction(i))
 	}

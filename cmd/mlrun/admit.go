@@ -104,7 +104,7 @@ func (a *app) admit(f *pflag.FlagSet, o *admitOptions, amount, command []string)
 		return err
 	}
 	err = rt.Admit(context.Background(), runtime.AdmitOptions{
-		Admission: w, Command: command, Env: os.Environ(), Keep: a.kept, Observe: verbose,
+		Admission: w, Command: command, Env: os.Environ(), Keep: a.kept, Observe: verbose, Leave: a.console.flush,
 	})
 	a.exit = supervise.LaunchCode(err)
 	return err

@@ -7,12 +7,12 @@ import (
 	"mlrun/runtime"
 )
 
-// gated shows the programs that have to wait, where each one is asked to: with verbose all of them, else those that were let through without memory.
+// gated shows the programs that have to wait, where each one is asked to, with verbose. What is let through without memory is a warning.
 func (a *app) gated(verbose bool) func(runtime.ExecNotice) {
+	if !verbose {
+		return nil
+	}
 	return func(n runtime.ExecNotice) {
-		if !verbose && n.Outcome != runtime.ExecForced {
-			return
-		}
 		who := fmt.Sprintf("process %d, %s", n.PID, shorten(program(n.Program)))
 		waited := n.Waited.Round(time.Millisecond)
 		switch n.Outcome {
@@ -24,8 +24,6 @@ func (a *app) gated(verbose bool) func(runtime.ExecNotice) {
 			a.notice("hold: %s%s; %d waiting", who, need, n.Waiting)
 		case runtime.ExecLet:
 			a.notice("release: %s after %v; %d waiting", who, waited, n.Waiting)
-		case runtime.ExecForced:
-			a.notice("let through without memory: %s after %v: nothing but the run itself could make room; %d waiting", who, waited, n.Waiting)
 		case runtime.ExecGone:
 			a.notice("gone: %s after %v; %d waiting", who, waited, n.Waiting)
 		}
