@@ -92,6 +92,7 @@ var rules = map[string]rule{
 	"bench/workload/honest": {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
 	"bench/workload/leave":  {project: []string{"bench/workload/note"}, reason: black},
 	"bench/workload/note":   {external: []string{unix}, reason: black},
+	"bench/workload/spawn":  {reason: black},
 	"bench/workload/touch":  {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
 }
 

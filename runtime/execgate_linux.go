@@ -24,7 +24,8 @@ import (
 type room struct {
 	queue *admission.Queue
 	c     admission.Criteria
-	known bool // the reservation is what was asked for, and no guess
+	known bool      // the reservation is what was asked for, and no guess
+	roomy time.Time // until when there is room without a look; of Enter
 
 	mu      sync.Mutex
 	waiting *admission.Ticket // of the oldest; nil: nobody waits
@@ -43,13 +44,28 @@ func (r *room) ticket(need int64) (*admission.Ticket, error) {
 	return t, err
 }
 
+const (
+	roomyTime = 5 * time.Millisecond // for how long nobody looks again who reserves nothing,
+	roomyPart = 16                   // when so much more than required was available: this part of all memory, which nobody can fill in that time
+)
+
 // Enter implements execgate.Room.
-func (r *room) Enter(_ time.Time, need int64) (execgate.Ticket, bool) {
+func (r *room) Enter(now time.Time, need int64) (execgate.Ticket, bool) {
+	if need == 0 && now.Before(r.roomy) {
+		return nil, true
+	}
+	r.roomy = time.Time{}
 	t, err := r.ticket(need)
 	if err != nil || !t.TryNow() {
 		return nil, false
 	}
-	return pledged(t, need), true
+	if need > 0 {
+		return t, true
+	}
+	if e := t.Admission(); r.c.Pressure <= 0 && e.Available-e.Outstanding-e.Required >= e.Total/roomyPart {
+		r.roomy = now.Add(roomyTime)
+	}
+	return nil, true
 }
 
 // pledged is the ticket, unless nothing is pledged by it.

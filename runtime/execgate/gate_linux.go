@@ -192,6 +192,9 @@ func (g *Gate) end() {
 	for _, c := range slices.Clone(g.line.calls) {
 		g.lose(c, now)
 	}
+	for len(g.ledger.pledges) > 0 {
+		g.ledger.end(g.ledger.pledges[0].pid)
+	}
 	g.mu.Lock()
 	g.poll.close()
 	g.mu.Unlock()
