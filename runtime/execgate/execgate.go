@@ -115,7 +115,7 @@ type Notice struct {
 
 // Stats are what a gate has seen.
 type Stats struct {
-	Execs   int64         // calls that went on
+	Execs   int64         // calls that went on, those of a search for the program as one
 	Held    int64         // those that had to wait, also those that were killed meanwhile
 	Forced  int64         // those that were let through without room
 	Waiting int           // those that wait now

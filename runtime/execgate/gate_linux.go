@@ -26,10 +26,11 @@ type Gate struct {
 	line   line
 	ledger ledger
 
-	passing map[int]bool // threads that need no room: they have it already
-	waiter  *waiter      // of the oldest of the line; nil: there is none, or it has to be let go on
-	open    bool         // something is pledged
-	swept   time.Time    // when the ledger was looked at,
+	tried   map[int]attempt // the newest calls that went on, by thread
+	passing map[int]bool    // threads that need no room: they have it already
+	waiter  *waiter         // of the oldest of the line; nil: there is none, or it has to be let go on
+	open    bool            // something is pledged
+	swept   time.Time       // when the ledger was looked at,
 	cost    time.Duration
 	newest  time.Time // when somebody was let in
 	looked  time.Time // when those that wait were looked at
@@ -54,7 +55,7 @@ func New(cfg Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{cfg: cfg, poll: p, passing: map[int]bool{}, done: make(chan struct{})}
+	g := &Gate{cfg: cfg, poll: p, passing: map[int]bool{}, tried: map[int]attempt{}, done: make(chan struct{})}
 	g.ledger.reserve, g.ledger.peaks = cfg.Reserve, cfg.Peaks
 	go g.run()
 	return g, nil
@@ -222,14 +223,19 @@ func (g *Gate) take(fd int) {
 	}
 	now := time.Now()
 	n := &g.note
+	if g.tried[int(n.pid)] == attemptOf(n) {
+		_ = goOn(fd, n.id) // who does not wait any more is not missed
+		return
+	}
 	if g.passing[int(n.pid)] {
+		g.went(int(n.pid), attemptOf(n))
 		if e := goOn(fd, n.id); e == 0 {
 			g.count(func(s *Stats) { s.Execs++ })
 		}
 		return
 	}
 	c := &call{
-		listener: fd, id: n.id,
+		listener: fd, id: n.id, attempt: attemptOf(n),
 		place: place{thread: int(n.pid), call: n.nr, arch: n.arch, at: n.ip, args: [3]uint64(n.args[:3])},
 	}
 	if g.cfg.Reserve == 0 {
@@ -245,6 +251,19 @@ func (g *Gate) take(fd int) {
 	g.hold(c, now)
 }
 
+func attemptOf(n *notification) attempt { return attempt{n.nr, n.arch, n.ip, n.args[2]} }
+
+// maxTried is how many of these are remembered.
+const maxTried = 512
+
+// went remembers a call that goes on.
+func (g *Gate) went(thread int, a attempt) {
+	if len(g.tried) >= maxTried {
+		clear(g.tried)
+	}
+	g.tried[thread] = a
+}
+
 // enter lets a call go on; false: it does not wait any more.
 func (g *Gate) enter(c *call, t Ticket, now time.Time) bool {
 	if e := goOn(c.listener, c.id); e != 0 {
@@ -258,6 +277,7 @@ func (g *Gate) enter(c *call, t Ticket, now time.Time) bool {
 	}
 	g.count(func(s *Stats) { s.Execs++ })
 	g.newest = now
+	g.went(c.thread, c.attempt)
 	if t != nil || g.cfg.Reserve == 0 {
 		g.ledger.add(process(c.thread), c.program, t)
 		g.open = g.open || t != nil

@@ -429,3 +429,17 @@ func TestClosed(t *testing.T) {
 		t.Errorf("%q, %q", got, s.lines("err"))
 	}
 }
+
+// A search for a program waits once.
+func TestSearch(t *testing.T) {
+	s := newScene(t, Config{}, 0)
+	p := s.start(`PATH=/no/a:/no/b:/bin:/usr/bin; env echo ran >out`)
+	s.waiting(1)
+	s.room.set(1)
+	s.waiting(0)
+	s.end(p)
+	// env, and echo by execvp(3) of env.
+	if st := s.gate.Stats(); len(s.lines("out")) != 1 || st.Execs > 4 {
+		t.Errorf("%+v, %q", st, s.lines("out"))
+	}
+}

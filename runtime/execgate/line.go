@@ -20,11 +20,20 @@ type call struct {
 	place
 	listener int
 	id       uint64
+	attempt  attempt
 	program  string
 	need     int64
 	order    uint64    // of arrival
 	since    time.Time // when it came first,
 	from     time.Time // and for this wait
+}
+
+// attempt is a call whose failure is followed by the same one with another path: by execvp(3) and its like, which try the directories of a search path
+// one after the other. They have room from the first one on. The image that a successful call leads to makes its calls elsewhere.
+type attempt struct {
+	call    int32
+	arch    uint32
+	at, arg uint64 // instruction; the last argument that is a pointer to strings
 }
 
 // maxKept is how many places are kept for those who were interrupted.

@@ -169,7 +169,7 @@ type Admission struct {
 
 // Gated is what became of the programs that a run has executed where each waits until there is memory for it.
 type Gated struct {
-	Execs     int64 `json:"execs"`     // that went on
+	Execs     int64 `json:"execs"`     // execve calls that went on, those of a search for the program as one
 	Held      int64 `json:"held"`      // that had to wait, also those that were killed meanwhile
 	Forced    int64 `json:"forced"`    // that were let through since nothing but the run itself could have made room
 	WaitedUS  int64 `json:"waitedUs"`  // microseconds, by all of them together
