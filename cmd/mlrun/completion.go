@@ -236,6 +236,8 @@ func flagWords(command, flag string) []string {
 		return []string{"table", "json"}
 	case flag == "meter":
 		return []string{"auto", "events", "poll"}
+	case flag == "wait-scope":
+		return []string{"start", "tree"}
 	case flag == "rootless":
 		return []string{"auto", "true", "false"}
 	}
