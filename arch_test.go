@@ -69,6 +69,11 @@ var rules = map[string]rule{
 		external: []string{spec},
 		reason:   "a compiler of filters is pure: it gets a configuration and returns a program, on every platform",
 	},
+	"runtime/execgate": {
+		project:  []string{"proc"},
+		external: []string{unix},
+		reason:   "a gate lets programs go on when somebody else says that there is room; it knows no line and no run",
+	},
 	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
 	"bundle": {
 		project:  []string{"admission", "rlimit", "signame"},
@@ -92,6 +97,7 @@ var rules = map[string]rule{
 	"bench/workload/honest": {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
 	"bench/workload/leave":  {project: []string{"bench/workload/note"}, reason: black},
 	"bench/workload/note":   {external: []string{unix}, reason: black},
+	"bench/workload/spawn":  {reason: black},
 	"bench/workload/touch":  {project: []string{"bench/workload/fork", "bench/workload/note"}, external: []string{unix}, reason: black},
 }
 

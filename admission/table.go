@@ -289,6 +289,9 @@ func (t *table) enter() error {
 // dropAll drops the records that are dead.
 func (t *table) dropAll(dead func(*record) bool) error {
 	for i := len(t.list) - 1; i >= 0; i-- {
+		if i >= len(t.list) {
+			continue // given back with one behind it
+		}
 		if t.list[i].state != free && dead(&t.list[i]) {
 			if err := t.drop(i); err != nil {
 				return err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultSettle is after which time a reservation is void when Criteria say nothing.
@@ -80,6 +82,19 @@ func (q *Queue) Close() error {
 		q.peaks.close()
 	})
 	return nil
+}
+
+// Bequeath leaves the reservations of this process to the program that it executes next (execve(2)): they hold until they are void, or that ends. It
+// inherits one descriptor more, which it may close. Locks of fcntl(2) stay with the process; one with several threads keeps them since Linux 5.11
+// (fs/exec.c, begin_new_exec).
+func (q *Queue) Bequeath() error {
+	q.line.mu.Lock()
+	defer q.line.mu.Unlock()
+	if q.line.closed {
+		return ErrClosed
+	}
+	_, err := unix.FcntlInt(uintptr(q.line.t.fd), unix.F_SETFD, 0)
+	return q.line.t.wrap("fcntl", err)
 }
 
 // memory reads the memory of the machine. It is called with the line locked.

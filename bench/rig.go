@@ -19,7 +19,7 @@ type rig struct {
 	tools tools
 
 	mlrun, touch, hold, leave, nop string     // programs
-	crowd, flee, honest            string     // programs for Linux
+	crowd, flee, honest, spawner   string     // programs for Linux
 	modes                          []*limiter // mlrun limit, in each of its ways to meter
 	watch                          time.Duration
 	growth                         string  // of the names of growths
@@ -80,6 +80,7 @@ func (r *rig) build() error {
 		programs["bench/workload/crowd"] = &r.crowd
 		programs["bench/workload/flee"] = &r.flee
 		programs["bench/workload/honest"] = &r.honest
+		programs["bench/workload/spawn"] = &r.spawner
 	}
 	for name, program := range programs {
 		*program = r.path(filepath.Base(name))

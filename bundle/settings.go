@@ -68,6 +68,11 @@ const (
 	// AdmissionSettleAnnotation is how long a reservation holds, in the form
 	// of [ParseTime].
 	AdmissionSettleAnnotation = annotationPrefix + "admission.settle"
+
+	// AdmissionScopeAnnotation is what waits: the start of the program, or
+	// each program that it and all that it starts execute, in the form of
+	// [ParseScope].
+	AdmissionScopeAnnotation = annotationPrefix + "admission.scope"
 )
 
 // Settings are what a bundle sets of mlrun itself. The zero value is that of a
@@ -104,6 +109,32 @@ type Admission struct {
 	// Timeout and Settle are from the annotations of these names; 0 if they
 	// are absent.
 	Timeout, Settle time.Duration
+
+	Scope Scope // from AdmissionScopeAnnotation
+}
+
+// Scope is what waits for memory.
+type Scope uint8
+
+const (
+	ScopeStart Scope = iota // the start of the program
+	ScopeTree               // each execve(2) of the program and of all that it starts, too
+)
+
+// scopes are the words for them.
+var scopes = [...]string{ScopeStart: "start", ScopeTree: "tree"}
+
+// String returns s as [ParseScope] reads it.
+func (s Scope) String() string { return scopes[s] }
+
+// ParseScope reads what is to wait for memory: start or tree.
+func ParseScope(s string) (Scope, error) {
+	for scope, word := range scopes {
+		if s == word {
+			return Scope(scope), nil
+		}
+	}
+	return 0, errors.New("scope " + quote(s) + ": want " + wantScope)
 }
 
 // ParseAvailable reads how much memory is to be available, in the form of
@@ -276,6 +307,7 @@ const (
 
 	wantAvailable = admission.WantAmount + ", and less than 100%, which is never available"
 	wantPressure  = "a percentage more than 0 and at most 100, such as 10%"
+	wantScope     = "start or tree"
 	wantReserve   = "a number of bytes greater than 0, or one with a suffix such as 512M"
 
 	wantOvershoot = "a number of bytes, or one with a suffix such as 16M, from 1M to 1024G"
@@ -330,6 +362,11 @@ var annotations = [...]annotation{
 		var err error
 		s.Admission.Pressure, err = ParsePressure(value)
 		return wantIf(err, wantPressure)
+	}},
+	{AdmissionScopeAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.Admission.Scope, err = ParseScope(value)
+		return wantIf(err, wantScope)
 	}},
 	{AdmissionTimeoutAnnotation, func(s *Settings, value string) string { return takeTime(&s.Admission.Timeout, value) }},
 	{AdmissionSettleAnnotation, func(s *Settings, value string) string { return takeTime(&s.Admission.Settle, value) }},

@@ -235,7 +235,7 @@ func TestInvalid(t *testing.T) {
 			`annotations["dev.mlrun.memory.grace"]: found "", want a string: ` + wantGrace,
 			`annotations["dev.mlrun.memory.x"] "1": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace, ` +
 				`dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, ` +
-				`dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.timeout, dev.mlrun.admission.settle; remove it, or pass --ignore-unsupported`,
+				`dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle; remove it, or pass --ignore-unsupported`,
 		}},
 		{"settings of other types", config(`"annotations": {"dev.mlrun.memory.overshoot": 16777216, "dev.mlrun.memory.meter": true}`), []string{
 			`annotations["dev.mlrun.memory.overshoot"]: found 16777216, want a string, with a key that is not empty`,

@@ -16,6 +16,7 @@ type Admission struct {
 	Pressure  float64           // the pressure of memory (admission.Host.Pressure) is below it, in percent
 	Reserve   int64             // bytes that the program is expected to use
 	Timeout   time.Duration     // how long that is waited for
+	Scope     bundle.Scope      // what waits
 }
 
 // AdmissionEvent is what a wait for memory came to.
@@ -28,7 +29,11 @@ type gate struct {
 	Reserve   int64         `json:"reserve,omitempty"`   // bytes; 0: the memory limit, else what earlier runs have used
 	Timeout   time.Duration `json:"timeoutNs,omitempty"`
 	Settle    time.Duration `json:"settleNs,omitempty"`
+	Tree      bool          `json:"tree,omitempty"` // each program that the run executes waits
 }
+
+// tree tells whether each program waits that the run executes.
+func (g *gate) tree() bool { return g != nil && g.Tree }
 
 // gate is what is asked for, by the options or else by the bundle; nil when nothing is.
 func (o *CreateOptions) gate() *gate {
@@ -38,11 +43,12 @@ func (o *CreateOptions) gate() *gate {
 	}
 	g := &gate{
 		Pressure: either(a.Pressure, b.Pressure), Reserve: either(a.Reserve, b.Reserve), Timeout: either(a.Timeout, b.Timeout), Settle: b.Settle,
+		Tree: either(a.Scope, b.Scope) == bundle.ScopeTree,
 	}
 	if a.Available != nil {
 		g.Available = a.Available.String()
 	}
-	if a.Available == nil && g.Pressure == 0 && g.Reserve == 0 {
+	if a.Available == nil && g.Pressure == 0 && g.Reserve == 0 && !g.Tree {
 		return nil
 	}
 	return g
@@ -63,6 +69,9 @@ func (g *gate) criteria(limit, expected int64) admission.Criteria {
 	if g.Available != "" {
 		c.Available, _ = admission.ParseAmount(g.Available) // it was read before
 	}
+	if g.Tree {
+		return c // each program reserves for itself
+	}
 	if c.Reserve <= 0 {
 		c.Reserve = max(limit, 0)
 	}
@@ -77,6 +86,11 @@ func (o *CreateOptions) checkAdmission() error {
 	g := o.gate()
 	if g == nil {
 		return nil
+	}
+	if g.Tree {
+		if err := checkExecGate(o); err != nil {
+			return err
+		}
 	}
 	limit := o.memory().Limit
 	c := g.criteria(limit, 0)
@@ -101,6 +115,11 @@ func (o *CreateOptions) checkAdmission() error {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	return nil
+}
+
+// scopeSource says where the scope of the wait was asked for.
+func (o *CreateOptions) scopeSource() string {
+	return o.source(o.Admission.Scope != 0, "--wait-scope tree", bundle.AdmissionScopeAnnotation)
 }
 
 // source says where something was asked for.

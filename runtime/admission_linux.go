@@ -2,16 +2,10 @@ package runtime
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
 	"mlrun/admission"
 	"mlrun/runtime/supervise"
 )
-
-// errWaited is that the time for an admission is over.
-var errWaited = errors.New("waited long enough")
 
 // turn is the place of a run in the line, and then its reservation.
 type turn struct {
@@ -37,13 +31,15 @@ func (s *session) admit(cfg *supervise.Config) error {
 	s.turn = &turn{queue: q, key: admissionKey(s.opts.Bundle)}
 	cfg.Admit = s.await
 	cfg.Used = s.turn.used
+	if g.Tree {
+		return s.gateExecs(cfg)
+	}
 	return nil
 }
 
 // await waits for the admission of the program.
 func (s *session) await(ctx context.Context) (*supervise.Admission, error) {
 	g, t := s.rec.Gate, s.turn
-	began := time.Now()
 	expected, _ := t.queue.Expect(t.key)
 	c := g.criteria(s.rec.Memory.Limit, expected)
 	c.Observe = func(e admission.Event) {
@@ -54,40 +50,19 @@ func (s *session) await(ctx context.Context) (*supervise.Admission, error) {
 			t.told(e)
 		}
 	}
-	ticket, err := t.queue.Join(c)
-	if errors.Is(err, admission.ErrImpossible) && g.Reserve <= 0 && s.rec.Memory.Limit <= 0 {
-		c.Reserve = 0 // what an earlier run has used is no more than a guess
-		ticket, err = t.queue.Join(c)
-	}
+	ticket, err := join(t.queue, g, c, s.rec.Memory.Limit > 0)
 	if err != nil {
 		return nil, err
 	}
-	if g.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, g.Timeout, errWaited)
-		defer cancel()
-	}
-	err = ticket.Wait(ctx)
-	e := ticket.Admission()
-	if err != nil {
-		e.Waited = time.Since(began)
-	}
+	e, err := g.wait(ctx, ticket)
 	a := waited(e, false)
 	a.Admitted = err == nil
 	s.setAdmission(a)
 	if err == nil {
 		t.ticket = ticket
-		return a, nil
-	}
-	ticket.Release()
-	if errors.Is(err, errWaited) {
-		err = fmt.Errorf("%w: waited %v for %s and %s for the program itself, %s are available", supervise.ErrNotAdmitted,
-			e.Waited.Round(time.Millisecond), mebibytes(e.Required), mebibytes(e.Reserve), mebibytes(e.Available-e.Outstanding))
 	}
 	return a, err
 }
-
-func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 // waited is an event as the verdict has it.
 func waited(e admission.Event, waiting bool) *supervise.Admission {

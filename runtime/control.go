@@ -65,7 +65,11 @@ type control struct {
 	done     chan struct{}
 	serving  sync.WaitGroup
 	process  func(*execMessage, []int) (launch.Config, error) // for OpExec
+	listener func([]int) error                                // for opListen, takes the descriptors over
 }
+
+// opListen hands over a listener for the execs of a process that the client has made.
+const opListen supervise.Op = "listen"
 
 // address makes a socket address for a file of any path length: sun_path has 108 bytes, a link through an open directory is
 // short. release gives the directory back.
@@ -78,8 +82,8 @@ func address(d *store.Dir) (addr *net.UnixAddr, release func(), err error) {
 	return &net.UnixAddr{Name: name, Net: "unix"}, func() { f.Close() }, nil
 }
 
-func newControl(process func(*execMessage, []int) (launch.Config, error)) *control {
-	return &control{requests: make(chan supervise.Request), done: make(chan struct{}), process: process}
+func newControl(process func(*execMessage, []int) (launch.Config, error), listener func([]int) error) *control {
+	return &control{requests: make(chan supervise.Request), done: make(chan struct{}), process: process, listener: listener}
 }
 
 // listen makes the socket and answers on it until close.
@@ -149,6 +153,9 @@ func (c *control) serve(conn *net.UnixConn) {
 		if !c.exec(&req, peer(conn), files, replies) {
 			return
 		}
+	case req.Op == opListen:
+		replies <- refused(answer{}, c.listener(files))
+		files = nil
 	default:
 		if req.Op == supervise.OpStart {
 			req.Gone = end(conn)

@@ -189,7 +189,7 @@ func adoptSession(root, id string, preserve int) (*session, error) {
 	if err := s.save(); err != nil {
 		return nil, err
 	}
-	s.control = newControl(s.process)
+	s.control = newControl(s.process, s.listenTo)
 	return s, s.control.listen(dir)
 }
 

@@ -29,6 +29,7 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 	c.Tasks = s.rec.joins(c.Rlimits)
 	c.Files, c.Session, c.Affinity = files, m.Terminal, execAffinity(b.Spec.Process.ExecCPUAffinity)
 	s.listener(&c, b.Spec.Linux)
+	s.gateGuest(&c)
 	if len(files) < 3 {
 		return c, fmt.Errorf("request: exec with %d descriptors, want 3 or more", len(files))
 	}
@@ -82,7 +83,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, er
 	}
 	e := &Exec{conn: conn, answers: json.NewDecoder(conn)}
 	if o.CallerReaps {
-		err = e.fork(ctx, &o, b, rec)
+		err = e.fork(ctx, &o, b, d, rec)
 	} else {
 		m := &execMessage{Config: config, Terminal: o.Terminal}
 		err = e.ask(ctx, m, o.files())
@@ -123,11 +124,12 @@ func (e *Exec) ask(ctx context.Context, m *execMessage, files []int) error {
 }
 
 // fork makes the process as a child of this one, and lets it go on when the supervisor has taken it in.
-func (e *Exec) fork(ctx context.Context, o *ExecOptions, b *bundle.Bundle, rec *record) error {
+func (e *Exec) fork(ctx context.Context, o *ExecOptions, b *bundle.Bundle, d *store.Dir, rec *record) error {
 	c := (&CreateOptions{Bundle: b}).launchConfig(rec.Supervisor, true)
 	c.Tasks = rec.joins(c.Rlimits)
 	c.Files, c.Session, c.Terminal, c.Affinity = o.files(), o.Terminal, -1, execAffinity(b.Spec.Process.ExecCPUAffinity)
 	(&session{rec: rec}).listener(&c, b.Spec.Linux)
+	gateChild(&c, d, rec)
 	p, err := launch.Fork(&c)
 	if err == nil {
 		defer p.Release()

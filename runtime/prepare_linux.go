@@ -15,9 +15,6 @@ import (
 	"mlrun/runtime/launch"
 )
 
-// defaultPath is where programs are looked up when process.env has no PATH.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // Check finds out whether this process, with its user and its limits, can run the bundle. The error is a *bundle.Error.
 func Check(b *bundle.Bundle) error { return check(b, nil) }
 

@@ -36,7 +36,7 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	rec.Supervisor = rec.Creator
 	s := &session{rt: r, opts: &o.CreateOptions, rec: rec}
 	if !o.NoState {
-		s.control = newControl(s.process)
+		s.control = newControl(s.process, s.listenTo)
 		if err := s.claim(chosen || o.Keep || o.PIDFile != "" || o.Bundle.Spec.Hooks != nil); err != nil {
 			return nil, err
 		}
@@ -47,6 +47,9 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	}
 	if s.turn != nil {
 		s.turn.told = o.Admitting
+	}
+	if s.execs != nil {
+		s.execs.told = o.Gated
 	}
 	cfg.Foreground, cfg.AutoStart, cfg.Strict = o.Foreground, true, o.Strict
 	if o.NoState {
@@ -167,6 +170,7 @@ type session struct {
 	opts    *CreateOptions
 	control *control
 
+	execs      *execGate   // nil: no program waits but at the start
 	turn       *turn       // nil: it does not wait for memory
 	publish    *time.Timer // of claim
 	publishing chan struct{}
@@ -317,6 +321,9 @@ func (s *session) end(v *Verdict, keep bool) error {
 	}
 	if s.control != nil {
 		defer s.control.close()
+	}
+	if s.execs != nil {
+		s.execs.gate.Close()
 	}
 	if s.turn != nil {
 		s.turn.end(v)

@@ -160,6 +160,8 @@ type RunOptions struct {
 	Breached func(Notice)
 	// Admitting is told how the wait for memory goes, if there is one. It must not block. Nil: nobody.
 	Admitting func(AdmissionEvent)
+	// Gated is told of each program that has to wait, with bundle.ScopeTree. It must not block. Nil: nobody.
+	Gated func(ExecNotice)
 }
 
 // ExecOptions are the options of Runtime.Exec.
@@ -358,9 +360,3 @@ func WritePIDFile(path string, pid int) error {
 	}
 	return nil
 }
-
-// AdmissionDir is the directory in which the runs of this state directory wait for memory, in turn (package admission).
-func (r *Runtime) AdmissionDir() string { return filepath.Join(r.store.Root(), admissionDir) }
-
-// admissionDir is below the state directory. It is no container's: the name is no id.
-const admissionDir = "@admission"

@@ -4,10 +4,12 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"syscall"
 
 	"mlrun/bundle"
 	"mlrun/proc"
+	"mlrun/runtime/execgate"
 )
 
 // SuperviseArg is the first argument of the program that Create starts.
@@ -101,3 +103,8 @@ func (r *Runtime) Watch(context.Context, string, func(Occurrence) error) error {
 
 // noTasks is why the kernel cannot hold a limit of tasks.
 func noTasks(*bundle.Bundle) string { return "there are no user namespaces on this platform" }
+
+// checkExecGate is not supported here.
+func checkExecGate(o *CreateOptions) error {
+	return fmt.Errorf("%s: %w", o.scopeSource(), execgate.ErrUnsupported)
+}

@@ -12,18 +12,19 @@ import (
 )
 
 // admissionFlags are what has to be true before a program is executed.
-type admissionFlags struct{ available, pressure, reserve, timeout string }
+type admissionFlags struct{ available, pressure, reserve, timeout, scope string }
 
 func (w *admissionFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&w.available, "wait-memory", "", "wait until so much memory (`AMOUNT`: 10%, 2G) is available before the program is executed")
 	f.StringVar(&w.timeout, "wait-timeout", "", "`TIME` after which the wait is given up, with exit code 75: seconds, or 5m; default: never")
 	f.StringVar(&w.pressure, "wait-pressure", "", "wait until the pressure of memory (PSI, some avg10) is below `PERCENT`")
+	f.StringVar(&w.scope, "wait-scope", "", "what waits: start, or tree: each program, too, that it and all that it starts execute (`SCOPE`; default start)")
 	f.StringVar(&w.reserve, "reserve", "", "memory (`SIZE`) that the program is expected to use, which others that wait leave alone; default: its limit, else what it used before")
 }
 
 // set puts the flags that were given into o.
 func (w *admissionFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
-	if err := notEmpty(f, "wait-memory", "wait-timeout", "wait-pressure", "reserve"); err != nil {
+	if err := notEmpty(f, "wait-memory", "wait-timeout", "wait-pressure", "wait-scope", "reserve"); err != nil {
 		return err
 	}
 	a := &o.Admission
@@ -38,6 +39,11 @@ func (w *admissionFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
 	if w.pressure != "" {
 		if a.Pressure, err = bundle.ParsePressure(w.pressure); err != nil {
 			return usagef("--wait-pressure: %v", err)
+		}
+	}
+	if w.scope != "" {
+		if a.Scope, err = bundle.ParseScope(w.scope); err != nil {
+			return usagef("--wait-%v", err)
 		}
 	}
 	if w.reserve != "" {

@@ -99,7 +99,7 @@ func (a *app) completeArgs(command string) cobra.CompletionFunc {
 		return bundles(func(c *cobra.Command) bool { return c.Flags().Changed("id") && !c.Flags().Changed("bundle") })
 	case "check":
 		return bundles(func(*cobra.Command) bool { return true })
-	case "limit":
+	case "limit", "admit":
 		return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return nil, noFiles
@@ -236,6 +236,8 @@ func flagWords(command, flag string) []string {
 		return []string{"table", "json"}
 	case flag == "meter":
 		return []string{"auto", "events", "poll"}
+	case flag == "wait-scope":
+		return []string{"start", "tree"}
 	case flag == "rootless":
 		return []string{"auto", "true", "false"}
 	}

@@ -120,6 +120,13 @@ func (c *console) close() {
 	}
 }
 
+// flush is close for who may print again.
+func (c *console) flush() {
+	c.close()
+	c.once = sync.Once{}
+	c.used.Store(false)
+}
+
 // oneLine makes a text fit a line, whatever the names in it are: what would move a terminal's cursor or change its colours is escaped.
 func oneLine(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) < 0 {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +36,10 @@ var version = "0.1.0-dev"
 
 func main() {
 	inherited := inheritedFDs()
+	var kept []int
+	if slices.Contains(os.Args, "admit") {
+		kept = openFDs()
+	}
 	if err := launch.CloseOnExec(); err != nil && !errors.Is(err, launch.ErrUnsupported) {
 		fmt.Fprintln(os.Stderr, "mlrun:", err)
 		os.Exit(supervise.ExitFailure)
@@ -53,7 +58,7 @@ func main() {
 		}
 		return
 	}
-	os.Exit(run(os.Args, inherited))
+	os.Exit(run(os.Args, inherited, kept))
 }
 
 // startTime is how long mlrun runs Go code on one processor only.
@@ -83,9 +88,24 @@ func inheritedFDs() int {
 	}
 }
 
+// openFDs lists the descriptors from 3 on that the caller left open, with all gaps. It must be called before CloseOnExec.
+func openFDs() (list []int) {
+	names, _ := os.ReadDir("/dev/fd")
+	for _, e := range names {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			list = append(list, fd)
+		}
+	}
+	return list
+}
+
 // run carries out a command line and returns the exit code.
-func run(argv []string, inherited int) int {
-	a := &app{inherited: inherited, name: "mlrun"}
+func run(argv []string, inherited int, kept []int) int {
+	a := &app{inherited: inherited, kept: kept, name: "mlrun"}
 	if len(argv) > 1 && (argv[1] == "run" && !detached(argv[2:]) || argv[1] == "limit") || filepath.Base(argv[0]) == "memlimit" {
 		a.signals = runtime.CatchSignals()
 	}
@@ -125,6 +145,7 @@ func run(argv []string, inherited int) int {
 type app struct {
 	name      string
 	inherited int
+	kept      []int            // descriptors from 3 on that the caller left open; of admit only
 	signals   *runtime.Signals // of a foreground run
 	console   console
 
@@ -178,7 +199,7 @@ EXIT STATUS
 		name string
 		make func() *cobra.Command
 	}{
-		{"run", a.runCmd}, {"limit", a.limitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
+		{"run", a.runCmd}, {"limit", a.limitCmd}, {"admit", a.admitCmd}, {"create", a.createCmd}, {"start", a.startCmd}, {"state", a.stateCmd},
 		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
 		{"features", a.featuresCmd}, {"exec", a.execCmd}, {"ps", a.psCmd}, {"events", a.eventsCmd},
 		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"limits", a.limitsCmd}, {"batch", a.batchCmd},

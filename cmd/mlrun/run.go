@@ -338,7 +338,9 @@ func (a *app) foreground(o runtime.RunOptions, after func(*runtime.Verdict)) err
 			a.notice("%s", text)
 		}
 	}
-	o.Admitting = a.admitting(o.ProgressEvery > 0)
+	if o.Admitting == nil {
+		o.Admitting, o.Gated = a.admitting(o.ProgressEvery > 0), a.gated(o.ProgressEvery > 0)
+	}
 	o.Breached = func(n runtime.Notice) {
 		text := "memory limit exceeded: " + size(n.Memory) + ": " + consequence(n, o.NoState)
 		a.logLine("warning", text)

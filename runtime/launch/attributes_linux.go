@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -77,10 +78,17 @@ func (p *plan) secure(c *Config) error {
 			return err
 		}
 	}
-	f := c.Seccomp
-	if f == nil {
-		return nil
+	for f := c.Seccomp; f != nil; f = f.Next {
+		p.filter(f, f == c.Seccomp && f.Listener != nil)
 	}
+	if f := c.Seccomp; f != nil && f.Keep != 0 && c.Capabilities != nil {
+		p.capset(c.Capabilities, 0)
+	}
+	return nil
+}
+
+// filter adds the installation of one filter.
+func (p *plan) filter(f *Seccomp, listen bool) {
 	program := append([]Instruction(nil), f.Program...)
 	// struct sock_fprog of linux/filter.h
 	type fprog struct {
@@ -88,18 +96,14 @@ func (p *plan) secure(c *Config) error {
 		filter *Instruction
 	}
 	flags := f.Flags
-	s := step{op: opCall, name: "seccomp", nr: unix.SYS_SECCOMP}
-	if f.Listener != nil {
+	s := step{op: opCall, name: cmp.Or(f.Step, "seccomp"), nr: unix.SYS_SECCOMP}
+	if listen {
 		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 		s.op = opListener
 		p.listener()
 	}
 	s.a = [4]uintptr{unix.SECCOMP_SET_MODE_FILTER, flags, addr(p, &fprog{uint16(len(program)), &program[0]})}
 	p.add(s)
-	if f.Keep != 0 && c.Capabilities != nil {
-		p.capset(c.Capabilities, 0)
-	}
-	return nil
 }
 
 // listener prepares the message of opListener.

@@ -184,6 +184,10 @@ type Seccomp struct {
 	Listener func(pid, fd int) error
 	// Keep is a bit set of capabilities that stay until it is installed: without no_new_privs that takes CAP_SYS_ADMIN.
 	Keep uint64
+	// Step is what an Error calls its installation; "" is "seccomp".
+	Step string
+	// Next is installed after it, without a listener. Keep is that of the first one.
+	Next *Seccomp
 }
 
 // Instruction is struct sock_filter of linux/filter.h.

@@ -295,6 +295,9 @@ func (l *loop) conclude() *Verdict {
 		g.proc.Close() // those that may not be signalled
 	}
 	l.account()
+	if g := l.cfg.Gate; g != nil {
+		v.ExecGate = g.Account()
+	}
 	st := l.state
 	if !IsLimit(st.reason) || st.reason == ReasonMemory {
 		v.Exceeded = nil

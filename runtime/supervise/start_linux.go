@@ -242,4 +242,7 @@ func (l *loop) startSampler() {
 	s.account.budget, s.used = l.cfg.Budget, l.cfg.Used
 	l.sampler = s
 	go s.run()
+	if g := l.cfg.Gate; g != nil {
+		l.helpers.Go(func() { l.oversee(g, s) })
+	}
 }

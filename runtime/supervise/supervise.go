@@ -107,10 +107,24 @@ type Config struct {
 	Progress      func(Snapshot)
 	ProgressEvery time.Duration
 
+	// Gate makes the programs wait that the run executes. Nil: nothing does.
+	Gate Gate
+
 	// Requests are carried out in order. The channel may be nil.
 	Requests <-chan Request
 
 	Log *slog.Logger
+}
+
+// Gate is what makes the programs wait that a run executes (package execgate), as a supervisor sees it.
+type Gate interface {
+	// Waits tells whether a program waits.
+	Waits() bool
+	// Look is called about once a second while one does, with the memory that the run has (bytes) and the CPU time that it has used, in a goroutine
+	// of its own.
+	Look(memory int64, cpu time.Duration)
+	// Account is what the gate has seen up to now.
+	Account() *Gated
 }
 
 // Snapshot is the memory of a run at some moment.

@@ -50,6 +50,7 @@ type Verdict struct {
 	Rlimit   *Rlimited `json:"rlimit,omitempty"`   // the limit of setrlimit(2) that ended it
 
 	Admission *Admission `json:"admission,omitempty"` // the wait for memory before the start
+	ExecGate  *Gated     `json:"execGate,omitempty"`  // the programs that had to wait for memory, where every one is asked to
 
 	Memory  Memory     `json:"memory"`
 	Top     []Victim   `json:"top,omitempty"`
@@ -164,6 +165,15 @@ type Admission struct {
 	Total       int64   `json:"total"`              // on the machine
 	Outstanding int64   `json:"outstanding"`        // reserved by others, and not used by them yet
 	Pressure    float64 `json:"pressure,omitempty"` // percent, if it was asked for
+}
+
+// Gated is what became of the programs that a run has executed where each waits until there is memory for it.
+type Gated struct {
+	Execs     int64 `json:"execs"`     // execve calls that went on, those of a search for the program as one
+	Held      int64 `json:"held"`      // that had to wait, also those that were killed meanwhile
+	Forced    int64 `json:"forced"`    // that were let through since nothing but the run itself could have made room
+	WaitedUS  int64 `json:"waitedUs"`  // microseconds, by all of them together
+	LongestUS int64 `json:"longestUs"` // microseconds, by one of them
 }
 
 // Warning tells that a part of the limit was in use.
