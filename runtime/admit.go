@@ -32,7 +32,7 @@ type AdmitOptions struct {
 // the time is over, a *launch.ExecError when there is no such program, which is found out before the wait. What is reserved is left to the program
 // (admission.Queue.Bequeath): nobody looks at what it uses, so it is reserved until it has ended or 30 seconds have passed.
 func (r *Runtime) Admit(ctx context.Context, o AdmitOptions) error {
-	path, err := lookup(o.Command[0], o.Env)
+	path, err := LookPath(o.Command[0], o.Env)
 	if err != nil {
 		return err
 	}
@@ -118,8 +118,8 @@ func (g *gate) wait(ctx context.Context, t *admission.Ticket) (admission.Event, 
 	return e, err
 }
 
-// lookup finds a program as execvp(3) does.
-func lookup(name string, env []string) (string, error) {
+// LookPath finds a program as execvp(3) does, in the PATH of env. The error is a *launch.ExecError.
+func LookPath(name string, env []string) (string, error) {
 	list := []string{name}
 	searched := !strings.Contains(name, "/")
 	if searched {
@@ -139,6 +139,9 @@ func lookup(name string, env []string) (string, error) {
 	for _, path := range list {
 		var st unix.Stat_t
 		err := unix.Stat(path, &st)
+		if err != nil && searched {
+			continue // not there, or in a directory that may not be searched
+		}
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			err = syscall.EACCES
 		}

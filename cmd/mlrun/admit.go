@@ -115,6 +115,10 @@ func (a *app) admitTree(o *admitOptions, w runtime.Admission, verbose func(runti
 	if err := checkFile("report", o.report); err != nil {
 		return err
 	}
+	if _, err := runtime.LookPath(command[0], os.Environ()); err != nil {
+		a.exit = supervise.LaunchCode(err)
+		return err // before anything is written
+	}
 	w.Scope = bundle.ScopeTree
 	return a.foreground(runtime.RunOptions{
 		CreateOptions: runtime.CreateOptions{
