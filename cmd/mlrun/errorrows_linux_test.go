@@ -46,7 +46,7 @@ var runErrors = []errorRow{
 	{args: "admit --report x -- true", code: 2, lines: `--report: only with --tree: without it nobody is left who could write it` + see},
 	{args: "admit -- no-such-program", code: 127, lines: notInPath},
 	{args: "admit --tree -- no-such-program", code: 127, lines: notInPath},
-	{args: "admit --root text -- true", code: 1, lines: `state directory.*: not a directory`},
+	{args: "admit --root text -- true", code: 1, lines: `state directory \S*text: not a directory; choose another one with --root`},
 	{args: "run --wait-pressure 0 ok", code: 2, lines: `--wait-pressure: pressure "0": want .*` + see},
 	{args: "run --wait-pressure 101 ok", code: 2, lines: `--wait-pressure: .*` + see},
 	{args: "run --wait-pressure NaN ok", code: 2, lines: `--wait-pressure: .*` + see},

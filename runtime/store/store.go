@@ -171,10 +171,14 @@ func (s *Store) Ready() error {
 }
 
 func (s *Store) make() error {
-	if err := os.MkdirAll(s.root, 0o700); err != nil {
+	err := os.MkdirAll(s.root, 0o700)
+	if wrong := s.check(); wrong != nil && (err == nil || !errors.As(wrong, new(*fs.PathError))) {
+		return wrong // it is there, and no directory of the user's
+	}
+	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	return s.check()
+	return nil
 }
 
 // Create claims id, and holds its lock until the first state is written. The error is ErrExist when the id is taken.
