@@ -224,15 +224,16 @@ func (l *loop) examine(e launch.Event) {
 		d.asked = append(d.asked, own)
 	}
 	d.now = d.asked
-	s, err := proc.Root.Stat(l.proc.PID)
-	if l.group != nil && err == nil && s.ID() == l.group.Leader() { // its parent may be somebody else, and has waited for it
-		if now, err := rlimit.Read("/proc", s.PID); err == nil {
-			d.now = now
-			d.cpu = time.Duration(s.UTime+s.STime) * (time.Second / 100)
+	if l.group != nil {
+		pid := l.proc.PID
+		now, err := rlimit.Read("/proc", pid)
+		cpu, ok := proc.Root.LimitedCPU(pid)
+		policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(pid), 0, 0)
+		// Its parent may be somebody else, and has waited for it: then what was read may be of another process.
+		if s, e := proc.Root.Stat(pid); e == nil && s.ID() == l.group.Leader() && err == nil && ok {
+			policy &^= resetOnFork
+			d.now, d.cpu, d.realtime = now, cpu, policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
 		}
-		policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(s.PID), 0, 0)
-		policy &^= resetOnFork
-		d.realtime = policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
 	}
 	l.death = d
 }
