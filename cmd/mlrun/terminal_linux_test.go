@@ -131,6 +131,18 @@ func (s *shell) expect(text string) string {
 	}
 }
 
+// prompt asks for prompts until text comes with one: a shell is told of a job when its last thread has stopped, and tells it then.
+func (s *shell) prompt(text string) {
+	s.t.Helper()
+	eventually(s.t, "the shell says "+text, func() bool {
+		s.send("\r")
+		s.expect("ready> ")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return strings.Contains(s.output.String()[:s.seen], text)
+	})
+}
+
 // foreground is the process group that has the terminal.
 func (s *shell) foreground() int {
 	pgrp, err := unix.IoctlGetInt(int(s.pty.Fd()), unix.TIOCGPGRP)
@@ -274,8 +286,7 @@ func TestTerminalBackgroundReader(t *testing.T) {
 	// The payload stops first, then mlrun with it, and only then the shell has something to tell.
 	monitor := parentOf(t, parentOf(t, pid))
 	eventually(t, "the reader is stopped in the background", func() bool { return state(pid) == 'T' && state(monitor) == 'T' })
-	s.send("\r")
-	s.expect("Stopped")
+	s.prompt("Stopped")
 	s.send("fg\r")
 	s.expect("mlrun limit")
 	eventually(t, "it has the terminal", func() bool { return s.foreground() == pid })
