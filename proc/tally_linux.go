@@ -36,7 +36,7 @@ func (g *Group) Tally() (t Tally) {
 		if err != nil || s.Start != m.Start {
 			continue
 		}
-		m.stopped = s.Stopped()
+		g.note(m, s)
 		t.Tasks += int64(max(s.Threads, 1))
 		t.add(s.UTime+s.ChildUTime, s.STime+s.ChildSTime)
 		if own, ok := g.fs.clock(pid); ok {

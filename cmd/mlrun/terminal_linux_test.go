@@ -220,6 +220,23 @@ func TestTerminalLimit(t *testing.T) {
 	s.expect("ready> ")
 }
 
+// TestTerminalSuspendStopped sends Ctrl-Z to a job that is stopped for its quota most of the time.
+func TestTerminalSuspendStopped(t *testing.T) {
+	s := startShell(t)
+	pid := s.job("mlrun limit -q --cpus 0.05 100M -- sh -c 'echo pid $$; while :; do :; done'")
+	eventually(t, "the payload has the terminal", func() bool { return s.foreground() == pid })
+	for range 3 {
+		eventually(t, "it is stopped for its quota", func() bool { return state(pid) == 'T' })
+		s.send("\x1a")
+		s.expect("Stopped")
+		s.expect("ready> ")
+		s.send("fg\r")
+		eventually(t, "after fg the payload has the terminal and runs", func() bool { return s.foreground() == pid && state(pid) == 'R' })
+	}
+	s.send("\x03")
+	s.expect("ready> ")
+}
+
 func TestTerminalSuspend(t *testing.T) {
 	s := startShell(t)
 	pid := s.job("mlrun limit 100M -- " + sleeper)
@@ -344,5 +361,5 @@ func (s *shell) pidOf() int {
 }
 
 func TestTerminalAsNobody(t *testing.T) {
-	asnobody.Run(t, "^TestTerminal(Interrupt|Limit|Suspend|SuspendInPipeline|Input|IsGivenBack)$")
+	asnobody.Run(t, "^TestTerminal(Interrupt|Limit|Suspend|SuspendStopped|SuspendInPipeline|Input|IsGivenBack)$")
 }

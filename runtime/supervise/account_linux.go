@@ -33,11 +33,12 @@ type excess struct {
 }
 
 const (
-	tallySlack = 50 * time.Millisecond // by which a tally may be off when processes end while it is made
-	stillRan   = time.Millisecond      // running time that is found out about later
-	lostAgain  = 20 * time.Millisecond // between looks at a group that loses CPU time, so that it is little
-	tasksAgain = 10 * time.Millisecond // between looks at a group that was told to end
-	tallies    = 3                     // that are made when one is not plausible
+	tallySlack = 50 * time.Millisecond  // by which a tally may be off when processes end while it is made
+	stillRan   = time.Millisecond       // running time that is found out about later
+	lostAgain  = 20 * time.Millisecond  // between looks at a group that loses CPU time, so that it is little
+	tasksAgain = 10 * time.Millisecond  // between looks at a group that was told to end
+	settleSoon = 300 * time.Microsecond // after which most that were told to stop have
+	tallies    = 3                      // that are made when one is not plausible
 )
 
 // plausible tells whether the group can have used as much CPU time by now, and not less than was seen.
@@ -72,9 +73,9 @@ func (s *sampler) count(now time.Time) {
 func (s *sampler) audit(now time.Time) {
 	a := &s.account
 	if a.at.IsZero() {
-		a.at, a.active = now, now
+		a.at, a.active, a.ration = now, now, a.budget.Begin()
 	}
-	if s.throttle.frozen != nil {
+	if s.throttle.halted != nil {
 		a.stopped += now.Sub(s.throttle.since)
 		s.throttle.since = now
 	}
@@ -131,14 +132,15 @@ func (s *sampler) dole(now time.Time, used time.Duration) time.Duration {
 	a := &s.account
 	var stop, next time.Duration
 	a.ration, stop, next = a.budget.Ration(a.ration, now.Sub(a.at), a.stopped, used)
-	if stop == 0 || s.throttle.frozen != nil {
+	if stop == 0 || s.throttle.halted != nil {
 		return next
 	}
-	s.holding.Store(true)
-	s.stopFor(now, stop, s.group.Halt())
-	s.throttle.quota = s.throttle.since
+	s.stopFor(now, stop, false)
+	if soon := now.Add(settleSoon); s.due.Before(s.throttle.thawAt) && soon.Before(s.due) {
+		s.due = soon // then everybody has stopped, and there is no look until they go on
+	}
 	s.mu.Lock()
-	s.stats.rationed++
+	s.stats.periods++
 	s.mu.Unlock()
 	return stop
 }

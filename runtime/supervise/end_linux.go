@@ -278,8 +278,9 @@ func (l *loop) conclude() *Verdict {
 		l.sampler.stop()
 		st := l.sampler.totals()
 		v.Memory, l.several, l.shared = st.memory, st.several, st.shared
+		v.Memory.ThrottledMS = st.throttled.Milliseconds()
 		if l.cfg.Budget.Rations() {
-			v.Throttle = &Throttle{Periods: st.rationed, TimeUS: st.rationedFor.Microseconds()}
+			v.Throttle = &Throttle{Periods: st.periods, TimeUS: st.rationed.Microseconds()}
 		}
 	}
 	v.Memory.limits(l.cfg.Memory)
