@@ -72,7 +72,8 @@ func (s *sampler) count(now time.Time) {
 // audit looks at what is limited besides memory, and returns when to do that again.
 func (s *sampler) audit(now time.Time) {
 	a := &s.account
-	if a.at.IsZero() {
+	first := a.at.IsZero()
+	if first {
 		a.at, a.active, a.ration = now, now, a.budget.Begin()
 	}
 	if s.throttle.halted != nil {
@@ -83,6 +84,9 @@ func (s *sampler) audit(now time.Time) {
 	if now.Sub(a.at)-a.stopped > stillRan || a.at == now {
 		s.count(now)
 	} // else nobody has run
+	if first {
+		before = a.tally // what was used before is no quota's
+	}
 	if s.holding.Load() {
 		a.active = now // it cannot use any
 	}
@@ -143,6 +147,20 @@ func (s *sampler) dole(now time.Time, used time.Duration) time.Duration {
 	s.stats.periods++
 	s.mu.Unlock()
 	return stop
+}
+
+// rebudget puts other limits in place. A group that is stopped for a quota that is another one now goes on, and is looked at.
+func (s *sampler) rebudget(b limit.Budget, quota bool) {
+	s.post(func() {
+		a, now := &s.account, time.Now()
+		if t := &s.throttle; quota && t.halted != nil && !t.soft {
+			s.release(now)
+		}
+		if !a.budget.Rations() {
+			a.ration = b.Begin()
+		}
+		a.budget, a.due = b, now
+	})
 }
 
 // endThrottle lets a group that was told to end go on, for good.

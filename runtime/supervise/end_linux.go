@@ -279,7 +279,7 @@ func (l *loop) conclude() *Verdict {
 		st := l.sampler.totals()
 		v.Memory, l.several, l.shared = st.memory, st.several, st.shared
 		v.Memory.ThrottledMS = st.throttled.Milliseconds()
-		if l.cfg.Budget.Rations() {
+		if l.cfg.Budget.Rations() || st.periods > 0 {
 			v.Throttle = &Throttle{Periods: st.periods, TimeUS: st.rationed.Microseconds()}
 		}
 	}

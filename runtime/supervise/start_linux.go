@@ -191,7 +191,7 @@ func (l *loop) startSampler() {
 			}
 		},
 	})
-	s.account.budget = l.cfg.Budget
+	s.account.budget = l.cfg.Budget.Calm()
 	l.sampler = s
 	go s.run()
 }
