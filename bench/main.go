@@ -38,7 +38,7 @@ type measurement struct {
 }
 
 var measurements = []measurement{overshootMeasurement, returnMeasurement, launchMeasurement, stateMeasurement, listMeasurement, residentMeasurement,
-	monitorMeasurement, gateMeasurement, escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
+	monitorMeasurement, quotaMeasurement, gateMeasurement, escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
 
 func main() {
 	runs := flag.Int("runs", defaultRuns, "`N` rounds; quick measurements take ten times as many, slow ones fewer")

@@ -168,10 +168,8 @@ func (r *rig) watchAll(list []*watch) (err error) {
 			return err
 		}
 	}
-	select {
-	case <-time.After(r.watch):
-	case <-r.ctx.Done():
-		return r.ctx.Err()
+	if err := r.sleep(r.watch); err != nil {
+		return err
 	}
 	for _, w := range list {
 		now, err := limiterTime(w.child.proc.Pid)

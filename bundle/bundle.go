@@ -131,8 +131,8 @@ func parse(data []byte, dir, file string, o Options, resolve bool) (*Bundle, err
 	if problem != nil {
 		return nil, &Error{File: file, Problems: []Problem{*problem}}
 	}
-	b := &Bundle{Dir: dir, File: file, Raw: data, Spec: new(specs.Spec), MemoryLimit: -1, MemoryReservation: -1, MemorySwap: -1}
-	c := &checker{tree: t, bundle: b}
+	b := &Bundle{Dir: dir, File: file, Raw: data}
+	c := newChecker(t, b)
 	c.decode()
 	c.validate()
 	c.unsupported()

@@ -3,6 +3,8 @@ package bundle
 import (
 	"strconv"
 	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // maxProblems bounds what a hostile file can make of itself: further problems,
@@ -15,6 +17,12 @@ type checker struct {
 	bundle  *Bundle
 	invalid []Problem // wrong
 	refused []Problem // valid but unsupported
+}
+
+// newChecker makes a checker of a tree for a bundle without limits.
+func newChecker(t *tree, b *Bundle) *checker {
+	b.Spec, b.MemoryLimit, b.MemoryReservation, b.MemorySwap = new(specs.Spec), -1, -1, -1
+	return &checker{tree: t, bundle: b}
 }
 
 // wrong records that node n is not what is wanted: what the table of wants has

@@ -57,6 +57,15 @@ const (
 	sharesOfNice0 = 1024 // cpu.shares of cgroup v1: what a process with nice 0 has
 )
 
+// The bounds of cpu.shares and of blockIO.weight.
+const (
+	MinShares, MaxShares     = 2, 1 << 18
+	MinIOWeight, MaxIOWeight = 10, 1000
+)
+
+// WeightOfShares is cpu.shares as a weight of the CPU.
+func WeightOfShares(n uint64) float64 { return float64(n) * weightOfNice0 / sharesOfNice0 }
+
 // resources checks linux.resources besides memory.
 func (c *checker) resources() {
 	linux := c.bundle.Spec.Linux
@@ -77,7 +86,7 @@ func (c *checker) resources() {
 	if b := linux.Resources.BlockIO; b != nil && b.Weight != nil && *b.Weight != 0 {
 		r.IOWeight = int(*b.Weight)
 		m := c.member(n, "blockIO")
-		if r.IOWeight < 10 || r.IOWeight > 1000 {
+		if r.IOWeight < MinIOWeight || r.IOWeight > MaxIOWeight {
 			c.wrongMember(m, "weight", "")
 		} else if c.bundle.Spec.Process != nil && c.bundle.Spec.Process.IOPriority != nil {
 			c.wrongHere(c.member(m, "weight"), "no process.ioPriority beside it: without cgroups it is one")
@@ -137,10 +146,10 @@ func (c *checker) compareUnified(n int, swap int64) {
 func (c *checker) cpu(n int, cpu *specs.LinuxCPU) {
 	r := &c.bundle.Resources
 	if s := cpu.Shares; s != nil && *s != 0 {
-		if *s < 2 || *s > 1<<18 {
+		if *s < MinShares || *s > MaxShares {
 			c.wrongMember(n, "shares", "")
 		}
-		r.Weight, r.WeightPath = float64(*s)*weightOfNice0/sharesOfNice0, "linux.resources.cpu.shares"
+		r.Weight, r.WeightPath = WeightOfShares(*s), "linux.resources.cpu.shares"
 		c.noScheduler(c.member(n, "shares"))
 	}
 	r.Period = defaultPeriod

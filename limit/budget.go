@@ -133,12 +133,15 @@ func (b Budget) Rations() bool {
 }
 
 // Ration is how the quota is held: as a balance of CPU time, to which Quota is added in each Period, at most one Quota, and from
-// which is taken what the group uses. When nothing is left the group is stopped until there is as much as makes it run again for its part of a
+// which is taken what the group uses. When next to nothing is left the group is stopped until there is as much as makes it run again for its part of a
 // Period. What it has used too much is paid back by stopping longer, so the average is kept, however late the looks come.
 type Ration struct {
 	Left time.Duration // the balance; below 0 the group has used too much
 	Rate float64       // CPU time that it uses in each second that it runs
 }
+
+// Begin is the balance of a group that begins to run: half a Quota, so that what is short is not stopped.
+func (b Budget) Begin() Ration { return Ration{Left: b.Quota / 2, Rate: 1} }
 
 const (
 	rationSoonest = time.Millisecond // shortest time between two looks
@@ -164,13 +167,15 @@ func (b Budget) Ration(r Ration, passed, stopped, used time.Duration) (now Ratio
 	}
 	q := float64(b.Quota) / float64(b.Period)
 	r.Left = min(r.Left-used+time.Duration(q*float64(passed)), b.Quota)
-	if r.Left <= 0 {
-		stop = time.Duration(float64(b.part(max(r.Rate, 1))-r.Left) / q)
+	part := b.part(max(r.Rate, 1))
+	if float64(r.Left) <= min(r.Rate*float64(rationSoonest), float64(part)/rationLooks) { // no look is worth what little there is
+		stop = time.Duration(float64(part-r.Left) / q)
 		return r, stop, stop
 	}
-	next = b.Period / rationLooks
+	// It cannot be used up before that, whoever begins to run.
+	next = max(b.Period/rationLooks, time.Duration(float64(r.Left)/(float64(b.cpus())-q)))
 	if r.Rate > q {
-		next = time.Duration(min(float64(next), float64(r.Left)/(r.Rate-q)))
+		next = min(next, time.Duration(float64(r.Left)/(r.Rate-q)))
 	}
 	return r, 0, max(next, rationSoonest)
 }

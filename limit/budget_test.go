@@ -129,7 +129,7 @@ func TestRationKeepsAverage(t *testing.T) {
 
 // ration simulates a group that uses rate processors whenever it runs, and returns what it used of one on average.
 func ration(b Budget, rate float64, late, tick, total time.Duration) (used float64, longest time.Duration) {
-	var r Ration
+	r := b.Begin()
 	var cpu, seen, stopped, now time.Duration
 	for step := ms; now < total; {
 		now += step

@@ -22,6 +22,7 @@ const patience = time.Millisecond
 func (g *Group) Freeze(limit time.Duration, giveUp func() bool) *Frozen {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.freezes++
 	f := &Frozen{g: g, were: map[ID]bool{}}
 	for pid, m := range g.members {
 		if s, err := g.fs.Stat(pid); err == nil && s.Stopped() {
@@ -60,32 +61,6 @@ func (g *Group) Freeze(limit time.Duration, giveUp func() bool) *Frozen {
 			time.Sleep(50 * time.Microsecond)
 		}
 	}
-}
-
-// haltRounds is how often Halt looks for those that were forked while it sent signals.
-const haltRounds = 4
-
-// Halt sends SIGSTOP to all members without waiting for anybody to stop: it is Freeze for who does that often, right after a Tally, and need not
-// know. Who was being forked at that moment can get away.
-func (g *Group) Halt() *Frozen {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	f := &Frozen{g: g, were: map[ID]bool{}}
-	for _, m := range g.members {
-		if m.stopped {
-			f.were[m.ID] = true
-		}
-	}
-	for range haltRounds {
-		_ = g.SignalGroup(unix.SIGSTOP)
-		for _, m := range g.members {
-			_ = m.handle.Signal(unix.SIGSTOP)
-		}
-		if !g.lookAgain() {
-			break
-		}
-	}
-	return f
 }
 
 // Complete tells whether every member was seen stopped.

@@ -24,7 +24,7 @@ type Member struct {
 	ID
 	Escaped bool // it left the payload's process group
 	handle  *Handle
-	stopped bool // as of the newest Tally
+	stopped bool // when it was looked at last
 }
 
 // Group is the set of processes of one run. Its methods may be called from several goroutines.
@@ -53,6 +53,7 @@ type Group struct {
 	scanned time.Time         // start and
 	cost    time.Duration     // duration of the last complete scan
 	changed bool              // forks since then
+	freezes int               // how often Freeze was called
 }
 
 // NewGroup makes the group of the payload leader and of all descendants of reaper. Close it.
@@ -387,8 +388,9 @@ func (g *Group) add(s Stat) bool {
 	return true
 }
 
-// note remembers who left the process group.
+// note remembers who is stopped, and who left the process group.
 func (g *Group) note(m *Member, s Stat) {
+	m.stopped = s.Stopped()
 	if !g.released.Load() && s.PGRP != g.leader.PID && !g.joined[s.PGRP] && !m.Escaped {
 		m.Escaped = true
 		g.escaped[m.ID] = s.Comm

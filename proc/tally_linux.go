@@ -36,7 +36,7 @@ func (g *Group) Tally() (t Tally) {
 		if err != nil || s.Start != m.Start {
 			continue
 		}
-		m.stopped = s.Stopped()
+		g.note(m, s)
 		t.Tasks += int64(max(s.Threads, 1))
 		t.add(s.UTime+s.ChildUTime, s.STime+s.ChildSTime)
 		if own, ok := g.fs.clock(pid); ok {
@@ -52,13 +52,25 @@ func (g *Group) Tally() (t Tally) {
 }
 
 // clock is the CPU time of all threads of a process, from its clock (clock_getcpuclockid(3)).
-func (f FS) clock(pid int) (time.Duration, bool) {
+func (f FS) clock(pid int) (time.Duration, bool) { return f.readClock(pid, clockSched) }
+
+// LimitedCPU is the CPU time of a process, or of a zombie that was not waited for, as the kernel compares it with RLIMIT_CPU: that in which a
+// tick of the clock found it running (kernel/time/posix-cpu-timers.c, check_process_timers). Among others that want the processor this is off
+// from what it has used, which /proc/PID/stat has, by a tenth and more. ok is false when it cannot be known.
+func (f FS) LimitedCPU(pid int) (cpu time.Duration, ok bool) { return f.readClock(pid, clockProf) }
+
+// Clocks of a process, linux/posix-timers_types.h.
+const (
+	clockProf  = 0 // CPUCLOCK_PROF
+	clockSched = 2 // CPUCLOCK_SCHED
+)
+
+func (f FS) readClock(pid int, which int32) (time.Duration, bool) {
 	if f != Root {
 		return 0, false
 	}
-	const sched = 2 // CPUCLOCK_SCHED of a process, linux/posix-timers_types.h
 	var ts unix.Timespec
-	if unix.ClockGettime(int32(^pid<<3|sched), &ts) != nil {
+	if unix.ClockGettime(int32(^pid<<3)|which, &ts) != nil {
 		return 0, false
 	}
 	return time.Duration(ts.Nano()), true

@@ -75,11 +75,28 @@ func Ceiling(root string, t Type) uint64 {
 // constant (PROC_USER_INIT_INO, Linux 3.8).
 func MayRaise() bool {
 	const initial = 0xEFFFFFFD
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) != nil || data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+	if !effective(unix.CAP_SYS_RESOURCE) {
 		return false
 	}
 	var st unix.Stat_t
 	return unix.Stat("/proc/self/ns/user", &st) != nil || st.Ino == initial // a kernel without user namespaces has no such file
+}
+
+// MayNice tells whether this process may lower the nice value of process pid to
+// nice; 0 is the calling one. It takes CAP_SYS_NICE, or RLIMIT_NICE of that
+// process (kernel/sched/syscalls.c, is_nice_reduction).
+func MayNice(pid, nice int) bool {
+	if effective(unix.CAP_SYS_NICE) {
+		return true
+	}
+	t, _ := Lookup("RLIMIT_NICE")
+	soft, _, err := Of(pid, t)
+	return err == nil && int64(min(soft, 40)) >= int64(20-nice)
+}
+
+// effective tells whether this process has a capability in effect.
+func effective(capability uint) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&hdr, &data[0]) == nil && data[capability/32].Effective&(1<<(capability%32)) != 0
 }

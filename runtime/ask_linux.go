@@ -55,36 +55,20 @@ func (r *Runtime) Update(id string, o UpdateOptions) error {
 	if b, err := stored(d, rec); err == nil && b.ChecksUpdates() {
 		o.Check = true
 	}
-	u := supervise.Update{Limit: rec.Memory.Limit, Swap: rec.Memory.Swap, High: rec.Memory.Soft, Rlimits: o.Rlimits}
-	for _, v := range []struct {
-		from *int64
-		to   *int64
-	}{{o.Memory, &u.Limit}, {o.Reservation, &u.High}, {o.Swap, &u.Swap}} {
-		if v.from != nil {
-			*v.to = max(*v.from, 0)
-		}
+	u, err := o.update(rec)
+	if err != nil {
+		return fmt.Errorf("%s: %w", id, err)
 	}
-	switch {
-	case u.High > 0 && u.Limit > 0 && u.High > u.Limit:
-		return fmt.Errorf("%s: a soft limit of %d bytes is over the memory limit of %d", id, u.High, u.Limit)
-	case u.Swap > 0 && u.Limit > u.Swap:
-		return fmt.Errorf("%s: a memory limit of %d bytes is over that of memory and swap together, %d", id, u.Limit, u.Swap)
-	}
-	if o.Pids != nil {
-		if err := rec.Budget.Tasks.update(*o.Pids, &u); err != nil {
-			return fmt.Errorf("%s: %w", id, err)
-		}
-	}
-	if o.Check && u.Limit > 0 {
+	if o.Check && u.Limit != nil && *u.Limit > 0 {
 		sn, _, err := r.request(id, supervise.Request{Op: supervise.OpUsage})
 		if err != nil {
 			return err
 		}
-		if sn.Current > u.Limit {
-			return fmt.Errorf("%s: it uses up to %d bytes, more than the memory limit of %d that is asked for", id, sn.Current, u.Limit)
+		if sn.Current > *u.Limit {
+			return fmt.Errorf("%s: it uses up to %d bytes, more than the memory limit of %d that is asked for", id, sn.Current, *u.Limit)
 		}
 	}
-	_, _, err = r.request(id, supervise.Request{Op: supervise.OpUpdate, Update: &u})
+	_, _, err = r.request(id, supervise.Request{Op: supervise.OpUpdate, Update: u})
 	return err
 }
 

@@ -31,6 +31,7 @@ type tasks struct {
 const (
 	pidsName = "pids"
 	pidsPath = "linux.resources.pids.limit"
+	idleName = "cpu idle"
 )
 
 // How limits are held.
@@ -39,6 +40,14 @@ const (
 	heldSampled  = "sampled"
 	heldAdvisory = "advisory"
 )
+
+// defaultPeriod is that of a quota of CPU time when nobody has said what it is.
+const defaultPeriod = 100 * time.Millisecond
+
+// Quota is the CPU time that a number of processors have in each period.
+func Quota(cpus float64) (quota, period time.Duration) {
+	return time.Duration(cpus * float64(defaultPeriod)), defaultPeriod
+}
 
 // budget is what is asked for, by the options or else by the bundle. Whether the kernel can hold the limit of tasks is not decided yet.
 func (o *CreateOptions) budget() budget {
@@ -50,8 +59,7 @@ func (o *CreateOptions) budget() budget {
 		}
 	}
 	if o.CPUs > 0 {
-		b.Period = 100 * time.Millisecond
-		b.Quota = time.Duration(o.CPUs * float64(b.Period))
+		b.Quota, b.Period = Quota(o.CPUs)
 	}
 	pids := r.Pids
 	if o.Pids != nil {
@@ -74,7 +82,7 @@ func (b *budget) policy() limit.Budget {
 	for _, h := range b.Huge {
 		p.Huge = append(p.Huge, limit.Huge(h))
 	}
-	return p.Calm()
+	return p
 }
 
 // limits lists what of them is limited.
@@ -108,16 +116,21 @@ func (b *budget) limits(o *CreateOptions) (list []Limit) {
 		}
 	}
 	if b.Quota > 0 {
-		path := r.QuotaPath
-		if path == "" {
-			path = "linux.resources.cpu.quota"
-		}
-		add(path, "cpu quota", fmt.Sprintf("microseconds in %d", b.Period.Microseconds()), heldSampled, b.Quota.Microseconds())
+		list = append(list, b.quota(r.QuotaPath))
 	}
 	for i, h := range b.Huge {
 		add(fmt.Sprintf("linux.resources.hugepageLimits[%d].limit", i), fmt.Sprintf("huge pages of %d bytes", h.Size), "bytes", heldSampled, h.Limit)
 	}
 	return append(list, placement(r)...)
+}
+
+// quota is the limit of CPU time in each period; path is "" when it comes from nowhere in config.json.
+func (b *budget) quota(path string) Limit {
+	if path == "" {
+		path = "linux.resources.cpu.quota"
+	}
+	n := uint64(b.Quota.Microseconds())
+	return Limit{Path: path, Name: "cpu quota", Soft: n, Hard: n, Unit: fmt.Sprintf("microseconds in %d", b.Period.Microseconds()), Held: heldSampled}
 }
 
 // placement lists what of the resources says where and how eagerly to run, which no number of a kind limits.
@@ -127,10 +140,10 @@ func placement(r bundle.Resources) (list []Limit) {
 		list = append(list, Limit{Path: path, Name: name, Soft: value, Hard: value, Held: held})
 	}
 	if r.Weight > 0 {
-		add(r.WeightPath, "cpu weight", heldAdvisory, uint64(r.Weight+0.5))
+		add(r.WeightPath, "cpu weight", heldAdvisory, uint64(max(r.Weight+0.5, 1)))
 	}
 	if r.Idle {
-		add(cpu+"idle", "cpu idle", heldAdvisory, 1)
+		add(cpu+"idle", idleName, heldAdvisory, 1)
 	}
 	if len(r.CPUs) > 0 {
 		add(cpu+"cpus", "processors", heldKernel, uint64(len(r.CPUs)))

@@ -25,8 +25,8 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 	if err != nil {
 		return launch.Config{}, err
 	}
-	c := (&CreateOptions{Bundle: b}).launchConfig(proc.Self(), false)
-	c.Tasks = s.rec.joins(c.Rlimits)
+	var c launch.Config
+	s.set(func(r *record) { c = r.guest(b, proc.Self(), false) })
 	c.Files, c.Session, c.Affinity = files, m.Terminal, execAffinity(b.Spec.Process.ExecCPUAffinity)
 	s.listener(&c, b.Spec.Linux)
 	s.gateGuest(&c)
@@ -34,6 +34,15 @@ func (s *session) process(m *execMessage, files []int) (launch.Config, error) {
 		return c, fmt.Errorf("request: exec with %d descriptors, want 3 or more", len(files))
 	}
 	return c, nil
+}
+
+// guest is what is applied to a process that is executed in a container, with the process in place of the container's own.
+func (r *record) guest(b *bundle.Bundle, supervisor proc.ID, callerReaps bool) launch.Config {
+	own := *b
+	own.Resources = r.placed(b.Resources)
+	c := (&CreateOptions{Bundle: &own}).launchConfig(supervisor, callerReaps)
+	c.Tasks = r.joins(c.Rlimits)
+	return c
 }
 
 // Process returns the process object of a container, as it was configured but for its rlimits, as the start of one for Exec.
@@ -45,7 +54,7 @@ func (r *Runtime) Process(id string) (map[string]any, error) {
 	raw, err := os.ReadFile(d.Path(configFile))
 	if err != nil {
 		if status, _ := rec.status(); status == specs.StateStopped {
-			err = ErrNotRunning
+			err = fmt.Errorf("%w: it is %s", ErrNotRunning, status) // it was so short that no copy was made
 		}
 		return nil, fmt.Errorf("%s: %w", id, err)
 	}
@@ -125,8 +134,7 @@ func (e *Exec) ask(ctx context.Context, m *execMessage, files []int) error {
 
 // fork makes the process as a child of this one, and lets it go on when the supervisor has taken it in.
 func (e *Exec) fork(ctx context.Context, o *ExecOptions, b *bundle.Bundle, d *store.Dir, rec *record) error {
-	c := (&CreateOptions{Bundle: b}).launchConfig(rec.Supervisor, true)
-	c.Tasks = rec.joins(c.Rlimits)
+	c := rec.guest(b, rec.Supervisor, true)
 	c.Files, c.Session, c.Terminal, c.Affinity = o.files(), o.Terminal, -1, execAffinity(b.Spec.Process.ExecCPUAffinity)
 	(&session{rec: rec}).listener(&c, b.Spec.Linux)
 	gateChild(&c, d, rec)

@@ -284,9 +284,7 @@ func sweep(rec *record) error {
 
 // end asks a supervisor to destroy its container, and kills it when it does not: its reaper does the rest.
 func (r *Runtime) end(d *store.Dir, rec *record, h *proc.Handle) error {
-	if st, err := proc.Root.Stat(h.PID); err == nil && st.Stopped() {
-		_ = h.Signal(unix.SIGCONT) // a run that Ctrl-Z has stopped
-	}
+	_ = h.Signal(unix.SIGCONT) // a run that Ctrl-Z has stopped, or is about to stop
 	asked := time.Now()
 	_, _ = ask(d, rec, supervise.Request{Op: supervise.OpDestroy}, controlWait)
 	if time.Since(asked) < controlWait && wait(h, controlWait) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,6 +31,7 @@ type record struct {
 	Limits      []Limit              `json:"limits"`
 	Memory      memory               `json:"memory"`
 	Budget      budget               `json:"budget,omitzero"`
+	Place       *supervise.Place     `json:"place,omitempty"`     // by updates
 	Gate        *gate                `json:"gate,omitempty"`      // before the program is executed; nil: none
 	Admission   *supervise.Admission `json:"admission,omitempty"` // how that stands
 	PreserveFDs int                  `json:"preserveFds,omitempty"`
@@ -195,20 +195,6 @@ func (s *State) finished(r *record) {
 	s.MLRun.Memory = m
 }
 
-// update puts other limits in place.
-func (r *record) update(u supervise.Update) {
-	r.Memory.Limit, r.Memory.Swap, r.Memory.Soft = u.Limit, u.Swap, u.High
-	r.relimit(u.Held)
-	r.retask(u.Tasks)
-	list := r.Memory.limits()
-	for _, l := range r.Limits {
-		if !strings.HasPrefix(l.Path, memoryPath) {
-			list = append(list, l)
-		}
-	}
-	r.Limits = list
-}
-
 // retask puts another limit of tasks in place; -1 is none.
 func (r *record) retask(n *int64) {
 	if n == nil {
@@ -225,7 +211,9 @@ func (r *record) retask(n *int64) {
 	case t == nil:
 		r.Budget.Tasks = &tasks{Max: *n}
 	default:
-		t.Max = *n
+		changed := *t
+		changed.Max = *n
+		r.Budget.Tasks = &changed
 	}
 	if i < 0 {
 		r.Limits = append(r.Limits, Limit{Path: pidsPath, Name: pidsName, Unit: "tasks", Held: heldSampled})

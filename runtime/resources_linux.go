@@ -36,27 +36,23 @@ func resources(c *launch.Config, r *bundle.Resources) {
 	}
 }
 
-// niceOf is the nice value for a weight of the CPU: each step makes a factor of 1.25 (sched(7), kernel/sched/core.c, sched_prio_to_weight). ok is
-// false when it is not to be changed: there is no weight, or the caller may not have more of the CPU than it has.
+// niceOf is the nice value for a weight of the CPU. ok is false when it is not to be changed: there is no weight, or the caller may not have more of
+// the CPU than it has.
 func niceOf(weight float64) (nice int, ok bool) {
 	if weight <= 0 {
 		return 0, false
 	}
-	n := int(math.Round(-math.Log(weight/100) / math.Log(1.25)))
-	n = min(max(n, -20), 19)
+	n := niceFor(weight)
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	now = 20 - now // the system call gives 20 - nice
-	return n, err != nil || n >= now || mayRaise(n)
+	return n, err != nil || n >= now || rlimit.MayNice(0, n)
 }
 
-// mayRaise tells whether the caller may have a nice value below its own.
-func mayRaise(nice int) bool {
-	if has(unix.CAP_SYS_NICE) {
-		return true
-	}
-	t, _ := rlimit.Lookup("RLIMIT_NICE")
-	soft, _, err := rlimit.Get(t)
-	return err == nil && int64(min(soft, 40)) >= int64(20-nice)
+// niceFor is the nice value for a weight of the CPU greater than 0: each step makes a factor of 1.25 (sched(7), kernel/sched/core.c,
+// sched_prio_to_weight).
+func niceFor(weight float64) int {
+	n := int(math.Round(-math.Log(weight/100) / math.Log(1.25)))
+	return min(max(n, -20), 19)
 }
 
 // ioLevel is the level of a class of I/O priorities for a weight of the disks from 10 to 1000: the lowest to the highest.
@@ -82,12 +78,60 @@ func checkResources(b *bundle.Bundle) (p []bundle.Problem) {
 				Want: "at least one processor that the caller may use"})
 		}
 	}
+	p = append(p, checkNodes(b)...)
 	if r.Pids != nil && b.Settings.PidsMode == bundle.PidsKernel {
 		if why := noTasks(b); why != "" {
 			p = append(p, bundle.Problem{Path: fmt.Sprintf("annotations[%q]", bundle.PidsModeAnnotation), Found: `"kernel"`, Want: "sampled or auto: " + why})
 		}
 	}
 	return p
+}
+
+// checkNodes refuses memory that is to come from nodes that the caller may not use alone: set_mempolicy(2) refuses them without a reason.
+func checkNodes(b *bundle.Bundle) (p []bundle.Problem) {
+	linux := b.Spec.Linux
+	if len(b.Resources.Mems) == 0 && (linux == nil || linux.MemoryPolicy == nil) {
+		return nil
+	}
+	allowed, text := allowedNodes()
+	if len(allowed) == 0 {
+		return nil // not known
+	}
+	mayUse := func(node int) bool { return slices.Contains(allowed, node) }
+	check := func(path, found string, nodes []int) {
+		if len(nodes) > 0 && !slices.ContainsFunc(nodes, mayUse) {
+			p = append(p, bundle.Problem{Path: path, Found: strconv.Quote(found), Want: "at least one memory node that the caller may use: " + text})
+		}
+	}
+	if len(b.Resources.Mems) > 0 {
+		check("linux.resources.cpu.mems", linux.Resources.CPU.Mems, b.Resources.Mems)
+	}
+	if linux.MemoryPolicy != nil && !slices.Contains(linux.MemoryPolicy.Flags, specs.MpolFRelativeNodes) {
+		nodes, _ := bundle.ParseList(linux.MemoryPolicy.Nodes, bundle.MaxNode)
+		check("linux.memoryPolicy.nodes", linux.MemoryPolicy.Nodes, nodes)
+	}
+	return p
+}
+
+// allowedNodes are the memory nodes of this process (proc_pid_status(5), Mems_allowed_list), or those of the machine, also as text.
+func allowedNodes() (list []int, text string) {
+	for _, from := range []struct{ file, before string }{{"/proc/self/status", "Mems_allowed_list:"}, {"/sys/devices/system/node/has_memory", ""}} {
+		b, err := os.ReadFile(from.file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			rest, ok := strings.CutPrefix(line, from.before)
+			if !ok {
+				continue
+			}
+			text = strings.TrimSpace(rest)
+			if list, err := bundle.ParseList(text, bundle.MaxNode); err == nil {
+				return list, text
+			}
+		}
+	}
+	return nil, ""
 }
 
 // pageSizes lists the sizes of huge pages of this host.

@@ -244,11 +244,13 @@ func (s *session) config() *supervise.Config {
 		return err
 	}
 	cfg.Updated = func(u supervise.Update) error {
-		memory, limits := s.rec.Memory, s.rec.Limits
+		before := *s.rec
 		s.set(func(r *record) { r.update(u) })
 		err := s.save()
 		if err != nil {
-			s.set(func(r *record) { r.Memory, r.Limits = memory, limits })
+			s.set(func(r *record) {
+				r.Memory, r.Limits, r.Budget, r.Place = before.Memory, before.Limits, before.Budget, before.Place
+			})
 		}
 		return err
 	}

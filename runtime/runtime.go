@@ -184,15 +184,12 @@ type Exec struct {
 	answers *json.Decoder
 }
 
-// UpdateOptions are the limits that Update changes: those of memory in bytes; -1 is none. What is nil stays.
+// UpdateOptions are what Update changes.
 type UpdateOptions struct {
-	Memory      *int64
-	Reservation *int64 // soft limit
-	Swap        *int64 // of memory and swap together
-	Pids        *int64 // processes and threads; one that the kernel holds can be lowered only
-	// Check refuses a memory limit that the container is over already (linux.resources.memory.checkBeforeUpdate). Otherwise what follows is what
-	// follows of a breach.
-	Check bool
+	// Update is of linux.resources. Without Check a memory limit that the container is over already is a breach, with all that follows. A limit of
+	// tasks that the kernel holds can be lowered only. Weight, Idle, CPUs and IOWeight are changed of every thread, and of those that Exec makes
+	// later; more of the CPU than before is refused without CAP_SYS_NICE of the supervisor or RLIMIT_NICE.
+	bundle.Update
 	// Rlimits are changed of every process, and of those that Exec makes later. A hard limit above that of the payload is refused without
 	// CAP_SYS_RESOURCE of the supervisor. Of processes with other credentials they are not changed; then the error names them, and all else is.
 	Rlimits []rlimit.Change

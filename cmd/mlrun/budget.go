@@ -1,8 +1,8 @@
 package main
 
 import (
-	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -36,11 +36,10 @@ func (b *budgetFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
 		o.Pids = &n
 	}
 	if b.cpus != "" {
-		n, err := strconv.ParseFloat(b.cpus, 64)
-		if err != nil || math.IsNaN(n) || n < 0.01 || n > bundle.MaxCPU {
-			return usagef("--cpus %q: want a number from 0.01 to %d, such as 1.5", b.cpus, bundle.MaxCPU)
+		var err error
+		if o.CPUs, err = parseCPUs(b.cpus); err != nil {
+			return err
 		}
-		o.CPUs = n
 	}
 	for _, t := range []struct {
 		flag, value string
@@ -56,6 +55,15 @@ func (b *budgetFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
 		*t.to = d
 	}
 	return nil
+}
+
+// parseCPUs reads a number of processors: digits, and a point among them. strconv knows more, such as 0x1p-2 and inf.
+func parseCPUs(text string) (float64, error) {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || strings.Trim(text, "0123456789.") != "" || n < 0.01 || n > bundle.MaxCPU {
+		return 0, usagef("--cpus %q: want a number from 0.01 to %d, such as 1.5", text, bundle.MaxCPU)
+	}
+	return n, nil
 }
 
 // overBudget says which limit besides that of memory ended a run.

@@ -117,14 +117,14 @@ const observedChains = 8
 func TestObservedForkStorm(t *testing.T) {
 	s := newSite(t)
 	for _, victim := range []string{"payload", "supervisor"} {
-		dir, alive := s.storm(observedChains, 20)
-		pidFile := dir + "/pid"
-		c := exec.Command("caller", pidFile, "mlrun", "run", "--detach", "--pid-file", pidFile, "--id", victim, dir)
+		storm := s.storm(observedChains)
+		pidFile := storm.dir + "/pid"
+		c := exec.Command("caller", pidFile, "mlrun", "run", "--detach", "--pid-file", pidFile, "--id", victim, storm.dir)
 		c.Env = s.env
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		rages(t, alive)
+		storm.rages()
 		st := s.state(victim)
 		if victim == "payload" {
 			unix.Kill(st.Pid, unix.SIGKILL)
@@ -134,7 +134,7 @@ func TestObservedForkStorm(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Error(err)
 		}
-		calms(t, alive)
+		storm.calms()
 		s.must("delete", "--force", victim)
 	}
 }

@@ -30,9 +30,10 @@ var errorFiles = map[string]string{
 	"process-array.json":      `[]`,
 	"process-two.json":        `{"args":[],"cwd":"tmp"}`,
 	"garbage.json":            `{`,
-	"resources-cpu.json":      `{"cpu":{"shares":5}}`,
+	"resources-cpu.json":      `{"cpu":{"shares":1,"mems":"0"}}`,
 	"resources-text.json":     `{"memory":{"limit":"1G"}}`,
-	"resources-empty.json":    `{}`,
+	"mems/config.json":        errorBundle + `,"linux":{"resources":{"cpu":{"mems":"1023"}}}}`,
+	"policy/config.json":      errorBundle + `,"linux":{"memoryPolicy":{"mode":"MPOL_BIND","nodes":"1023"}}}`,
 	"resources-check.json":    `{"memory":{"limit":4096,"checkBeforeUpdate":true}}`,
 }
 

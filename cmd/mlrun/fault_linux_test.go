@@ -11,10 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -599,133 +597,6 @@ func TestStuckReader(t *testing.T) {
 	c.Stderr = w
 	if err := c.Run(); c.ProcessState == nil || c.ProcessState.ExitCode() != 137 {
 		t.Errorf("%v", err)
-	}
-}
-
-// stormEnv makes the test binary a payload whose processes fork, enter a session of their own and end, again and again without pause:
-// "CHAINS LIFE FIFO". It ends after LIFE seconds by itself, its first process after the first if LIFE is negative. Each
-// process keeps FIFO open for writing.
-const stormEnv = "MLRUN_TEST_STORM"
-
-func init() {
-	var chains, life int
-	var fifo string
-	if n, _ := fmt.Sscan(os.Getenv(stormEnv), &chains, &life, &fifo); n < 3 {
-		return
-	}
-	if _, err := unix.Open(fifo, unix.O_WRONLY, 0); err != nil {
-		panic(err)
-	}
-	end := time.Now().Add(time.Duration(max(life, -life)) * time.Second)
-	storm(chains, end.Unix())
-	if life < 0 {
-		os.Exit(0)
-	}
-	time.Sleep(time.Until(end))
-	os.Exit(0)
-}
-
-var stormClock unix.Timespec
-
-// storm makes the chains, of processes with one thread that run nothing but this.
-//
-//go:nosplit
-//go:norace
-//go:nocheckptr
-func storm(chains int, end int64) {
-	for range chains {
-		pid, _, _ := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-		for pid == 0 {
-			syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
-			syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, uintptr(unsafe.Pointer(&stormClock)), 0)
-			child, _, e := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-			if stormClock.Sec > end || e == 0 && child != 0 {
-				syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
-			}
-		}
-	}
-}
-
-// storm makes a bundle of a storm, and returns its end of the fifo.
-func (s *site) storm(chains, life int) (dir string, alive int) {
-	s.t.Helper()
-	fifo := filepath.Join(s.t.TempDir(), "fifo")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	alive, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { unix.Close(alive) })
-	exe, err := os.Executable()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return s.bundle(fmt.Sprintf(`%s="%d %d %s" exec %s`, stormEnv, chains, life, fifo, exe), `,"annotations":{"dev.mlrun.memory.grace":"100ms"}`), alive
-}
-
-// rages waits until a storm has begun.
-func rages(t *testing.T, alive int) {
-	t.Helper()
-	last := func() int {
-		b, _ := os.ReadFile("/proc/loadavg")
-		f := strings.Fields(string(b))
-		n, _ := strconv.Atoi(f[len(f)-1])
-		return n
-	}
-	eventually(t, "it has begun", func() bool {
-		_, err := unix.Read(alive, make([]byte, 1))
-		return err == unix.EAGAIN
-	})
-	first := last()
-	eventually(t, "it forks", func() bool { n := last(); return n-first > 500 || n < first })
-}
-
-// calms waits until nothing is left of a storm.
-func calms(t *testing.T, alive int) {
-	t.Helper()
-	bound := time.Now().Add(10 * time.Second)
-	for {
-		n, err := unix.Read(alive, make([]byte, 1))
-		if n == 0 && err == nil {
-			return
-		}
-		if time.Now().After(bound) {
-			t.Error("it goes on")
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// TestForkStorm ends storms in every way that a run can end.
-func TestForkStorm(t *testing.T) {
-	for how, end := range map[string]struct {
-		life int
-		do   func(s *site, mlrun *exec.Cmd)
-	}{
-		"kill":              {20, func(s *site, _ *exec.Cmd) { s.must("kill", "storm", "KILL") }},
-		"mlrun is killed":   {20, func(_ *site, c *exec.Cmd) { c.Process.Kill() }},
-		"reaper is killed":  {20, func(s *site, c *exec.Cmd) { unix.Kill(parentOf(s.t, s.state("storm").Pid), unix.SIGKILL) }},
-		"payload ends":      {-20, func(*site, *exec.Cmd) {}},
-		"delete":            {20, func(s *site, _ *exec.Cmd) { s.must("delete", "--force", "storm") }},
-		"mlrun has to stop": {20, func(_ *site, c *exec.Cmd) { c.Process.Signal(unix.SIGTERM) }},
-	} {
-		t.Run(how, func(t *testing.T) {
-			s := newSite(t)
-			dir, alive := s.storm(40, end.life)
-			c := s.command("run", "--id", "storm", dir)
-			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			rages(t, alive)
-			end.do(s, c)
-			// It lives for 20 s otherwise. Without privileges mlrun has one part in 41 of two processors to end it with.
-			calms(t, alive)
-			c.Wait()
-		})
 	}
 }
 

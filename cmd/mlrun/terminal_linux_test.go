@@ -131,6 +131,18 @@ func (s *shell) expect(text string) string {
 	}
 }
 
+// prompt asks for prompts until text comes with one: a shell is told of a job when its last thread has stopped, and tells it then.
+func (s *shell) prompt(text string) {
+	s.t.Helper()
+	eventually(s.t, "the shell says "+text, func() bool {
+		s.send("\r")
+		s.expect("ready> ")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return strings.Contains(s.output.String()[:s.seen], text)
+	})
+}
+
 // foreground is the process group that has the terminal.
 func (s *shell) foreground() int {
 	pgrp, err := unix.IoctlGetInt(int(s.pty.Fd()), unix.TIOCGPGRP)
@@ -208,6 +220,23 @@ func TestTerminalLimit(t *testing.T) {
 	s.expect("ready> ")
 }
 
+// TestTerminalSuspendStopped sends Ctrl-Z to a job that is stopped for its quota most of the time.
+func TestTerminalSuspendStopped(t *testing.T) {
+	s := startShell(t)
+	pid := s.job("mlrun limit -q --cpus 0.05 100M -- sh -c 'echo pid $$; while :; do :; done'")
+	eventually(t, "the payload has the terminal", func() bool { return s.foreground() == pid })
+	for range 3 {
+		eventually(t, "it is stopped for its quota", func() bool { return state(pid) == 'T' })
+		s.send("\x1a")
+		s.expect("Stopped")
+		s.expect("ready> ")
+		s.send("fg\r")
+		eventually(t, "after fg the payload has the terminal and runs", func() bool { return s.foreground() == pid && state(pid) == 'R' })
+	}
+	s.send("\x03")
+	s.expect("ready> ")
+}
+
 func TestTerminalSuspend(t *testing.T) {
 	s := startShell(t)
 	pid := s.job("mlrun limit 100M -- " + sleeper)
@@ -274,8 +303,7 @@ func TestTerminalBackgroundReader(t *testing.T) {
 	// The payload stops first, then mlrun with it, and only then the shell has something to tell.
 	monitor := parentOf(t, parentOf(t, pid))
 	eventually(t, "the reader is stopped in the background", func() bool { return state(pid) == 'T' && state(monitor) == 'T' })
-	s.send("\r")
-	s.expect("Stopped")
+	s.prompt("Stopped")
 	s.send("fg\r")
 	s.expect("mlrun limit")
 	eventually(t, "it has the terminal", func() bool { return s.foreground() == pid })
@@ -333,5 +361,5 @@ func (s *shell) pidOf() int {
 }
 
 func TestTerminalAsNobody(t *testing.T) {
-	asnobody.Run(t, "^TestTerminal(Interrupt|Limit|Suspend|SuspendInPipeline|Input|IsGivenBack)$")
+	asnobody.Run(t, "^TestTerminal(Interrupt|Limit|Suspend|SuspendStopped|SuspendInPipeline|Input|IsGivenBack)$")
 }

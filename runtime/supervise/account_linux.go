@@ -33,11 +33,12 @@ type excess struct {
 }
 
 const (
-	tallySlack = 50 * time.Millisecond // by which a tally may be off when processes end while it is made
-	stillRan   = time.Millisecond      // running time that is found out about later
-	lostAgain  = 20 * time.Millisecond // between looks at a group that loses CPU time, so that it is little
-	tasksAgain = 10 * time.Millisecond // between looks at a group that was told to end
-	tallies    = 3                     // that are made when one is not plausible
+	tallySlack = 50 * time.Millisecond  // by which a tally may be off when processes end while it is made
+	stillRan   = time.Millisecond       // running time that is found out about later
+	lostAgain  = 20 * time.Millisecond  // between looks at a group that loses CPU time, so that it is little
+	tasksAgain = 10 * time.Millisecond  // between looks at a group that was told to end
+	settleSoon = 300 * time.Microsecond // after which most that were told to stop have
+	tallies    = 3                      // that are made when one is not plausible
 )
 
 // plausible tells whether the group can have used as much CPU time by now, and not less than was seen.
@@ -71,10 +72,11 @@ func (s *sampler) count(now time.Time) {
 // audit looks at what is limited besides memory, and returns when to do that again.
 func (s *sampler) audit(now time.Time) {
 	a := &s.account
-	if a.at.IsZero() {
-		a.at, a.active = now, now
+	first := a.at.IsZero()
+	if first {
+		a.at, a.active, a.ration = now, now, a.budget.Begin()
 	}
-	if s.throttle.frozen != nil {
+	if s.throttle.halted != nil {
 		a.stopped += now.Sub(s.throttle.since)
 		s.throttle.since = now
 	}
@@ -82,6 +84,9 @@ func (s *sampler) audit(now time.Time) {
 	if now.Sub(a.at)-a.stopped > stillRan || a.at == now {
 		s.count(now)
 	} // else nobody has run
+	if first {
+		before = a.tally // what was used before is no quota's
+	}
 	if s.holding.Load() {
 		a.active = now // it cannot use any
 	}
@@ -131,16 +136,31 @@ func (s *sampler) dole(now time.Time, used time.Duration) time.Duration {
 	a := &s.account
 	var stop, next time.Duration
 	a.ration, stop, next = a.budget.Ration(a.ration, now.Sub(a.at), a.stopped, used)
-	if stop == 0 || s.throttle.frozen != nil {
+	if stop == 0 || s.throttle.halted != nil {
 		return next
 	}
-	s.holding.Store(true)
-	s.stopFor(now, stop, s.group.Halt())
-	s.throttle.quota = s.throttle.since
+	s.stopFor(now, stop, false)
+	if soon := now.Add(settleSoon); s.due.Before(s.throttle.thawAt) && soon.Before(s.due) {
+		s.due = soon // then everybody has stopped, and there is no look until they go on
+	}
 	s.mu.Lock()
-	s.stats.rationed++
+	s.stats.periods++
 	s.mu.Unlock()
 	return stop
+}
+
+// rebudget puts other limits in place. A group that is stopped for a quota that is another one now goes on, and is looked at.
+func (s *sampler) rebudget(b limit.Budget, quota bool) {
+	s.post(func() {
+		a, now := &s.account, time.Now()
+		if t := &s.throttle; quota && t.halted != nil && !t.soft {
+			s.release(now)
+		}
+		if !a.budget.Rations() {
+			a.ration = b.Begin()
+		}
+		a.budget, a.due = b, now
+	})
 }
 
 // endThrottle lets a group that was told to end go on, for good.

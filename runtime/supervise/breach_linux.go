@@ -77,6 +77,12 @@ func (s *sampler) measure(now time.Time, before limit.Use) time.Duration {
 	}
 	var r meter.Reading
 	unstoppable := false
+	if s.throttle.halted != nil {
+		s.release(now) // whoever is stopped below is stopped for the breach
+		if a := &s.account; !a.due.IsZero() {
+			a.due = now // to stop it again
+		}
+	}
 	s.holding.Store(true)
 	defer s.holding.Store(false) // by then it goes on, or waits for its end
 	told := int64(-1)

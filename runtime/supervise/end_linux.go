@@ -279,8 +279,9 @@ func (l *loop) conclude() *Verdict {
 		l.sampler.stop()
 		st := l.sampler.totals()
 		v.Memory, l.several, l.shared = st.memory, st.several, st.shared
-		if l.cfg.Budget.Rations() {
-			v.Throttle = &Throttle{Periods: st.rationed, TimeUS: st.rationedFor.Microseconds()}
+		v.Memory.ThrottledMS = st.throttled.Milliseconds()
+		if l.cfg.Budget.Rations() || st.periods > 0 {
+			v.Throttle = &Throttle{Periods: st.periods, TimeUS: st.rationed.Microseconds()}
 		}
 	}
 	v.Memory.limits(l.cfg.Memory)

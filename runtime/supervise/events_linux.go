@@ -272,9 +272,6 @@ func (s *sampler) faulted(now time.Time) time.Duration {
 	if s.paused != nil {
 		return pausedEvery
 	}
-	if wait, held := s.throttle.held(now); held {
-		return wait
-	}
 	before := s.use.Memory
 	wait := s.sample(now)
 	s.lastTaken = now

@@ -91,6 +91,7 @@ func (l *loop) arrived(g *guest) {
 		err = ErrNotRunning
 	}
 	l.lower(id)
+	l.settle(id)
 	g.leader = id
 	l.guests[g.proc.Reaper] = g
 	go l.attend(g)

@@ -85,7 +85,7 @@ func (l *loop) onPause(r Request) {
 	paused := func(err error) {
 		l.post(func(l *loop) {
 			if err == nil {
-				err = l.record(true)
+				err = l.recordPause(true)
 			}
 			told := func() { r.Reply(Snapshot{}, err) }
 			if err == nil || !l.sampler.resumePaused(told) { // nobody would know that it is paused
@@ -96,7 +96,7 @@ func (l *loop) onPause(r Request) {
 	posted := false
 	if want {
 		posted = l.sampler.halt(func(err error) { go paused(err) })
-	} else if err := l.record(false); err != nil {
+	} else if err := l.recordPause(false); err != nil {
 		r.Reply(Snapshot{}, err) // and it stays paused, as its state says
 		return
 	} else {
@@ -107,8 +107,8 @@ func (l *loop) onPause(r Request) {
 	}
 }
 
-// record stores whether the container is paused; if that fails nothing has changed.
-func (l *loop) record(paused bool) error {
+// recordPause stores whether the container is paused; if that fails nothing has changed.
+func (l *loop) recordPause(paused bool) error {
 	if l.cfg.Paused != nil {
 		if err := l.cfg.Paused(paused); err != nil {
 			return err

@@ -34,16 +34,13 @@ type Rlimited struct {
 // death is what is known of a payload that was ended by a signal which mlrun did not send.
 type death struct {
 	signal   syscall.Signal
-	cpu      time.Duration   // CPU time of the process, whose last digits are less exact than cpuSlack; -1: unknown
+	cpu      time.Duration   // CPU time of the process as it is compared with RLIMIT_CPU (proc.FS.LimitedCPU); -1: unknown
 	maxrss   int64           // bytes: the largest process of the run
 	realtime bool            // it had a real-time policy
 	asked    []rlimit.Limit  // the limits that it was given or has inherited,
 	explicit map[string]bool // those of them that it was given
 	now      []rlimit.Limit  // and those that it had at its end
 }
-
-// cpuSlack is by how much CPU time may be off: the two parts of it are cut down to 1/100 s, and a kernel without exact accounting counts ticks.
-const cpuSlack = 100 * time.Millisecond
 
 // noLimit is from where on a value is none: it takes in the marks of proc.Seal, which are about 2^62.
 const noLimit = 1 << 60
@@ -66,7 +63,7 @@ func rlimited(d death) (reason string, r *Rlimited) {
 		cpu, _ := rlimit.Find(d.now, "RLIMIT_CPU")
 		rt, _ := rlimit.Find(d.now, "RLIMIT_RTTIME")
 		switch {
-		case is(cpu.Hard, cpu.Name) && d.cpu >= 0 && d.cpu+cpuSlack >= seconds(max(cpu.Hard, 1)):
+		case is(cpu.Hard, cpu.Name) && d.cpu >= seconds(max(cpu.Hard, 1)):
 			return ReasonRlimitCPU, d.limit("RLIMIT_CPU", Likely)
 		case is(rt.Hard, rt.Name) && d.realtime:
 			return ReasonRlimitRttime, d.limit("RLIMIT_RTTIME", Possible)
@@ -107,7 +104,7 @@ func (d *death) xcpu(name string) string {
 			return Likely
 		}
 		return ""
-	case d.cpu < 0 || d.cpu+cpuSlack >= seconds(max(now.Soft, 1)-1):
+	case d.cpu < 0 || d.cpu >= seconds(max(now.Soft, 1)-1):
 		return Likely
 	}
 	return ""

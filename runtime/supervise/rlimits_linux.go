@@ -3,6 +3,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,19 @@ type unchanged struct {
 	ids   []proc.ID
 }
 
+// add adds those of whom types were not changed.
+func (e *unchanged) add(types string, ids []proc.ID) {
+	if len(ids) == 0 {
+		return
+	}
+	e.types = strings.TrimPrefix(e.types+", "+types, ", ")
+	for _, id := range ids {
+		if !slices.Contains(e.ids, id) {
+			e.ids = append(e.ids, id)
+		}
+	}
+}
+
 func (e *unchanged) Error() string {
 	names := make([]string, len(e.ids))
 	for i, id := range e.ids {
@@ -33,21 +47,40 @@ func (e *unchanged) Error() string {
 	return e.types + ": changed, but not of process " + strings.Join(names, ", ") + ", which has other credentials"
 }
 
-// updateRlimits sets limits of all members, in a goroutine of its own, and then goes on with the update without them.
-func (l *loop) updateRlimits(r Request) {
+// updateProcesses changes what the kernel keeps of each member, in a goroutine of its own, and then goes on with the update. One comes after the
+// other.
+func (l *loop) updateProcesses(r Request) {
 	u, group, reply := *r.Update, l.group, r.Reply
 	go func() {
-		held, err := relimit(group, u.Rlimits, rlimit.MayRaise())
-		var left *unchanged
-		if err != nil && !errors.As(err, &left) {
+		l.changing.Lock()
+		defer l.changing.Unlock()
+		var (
+			left  unchanged
+			place *placing
+			err   error
+		)
+		if u.Place != nil {
+			place = newPlacing(u.Place, l.nice)
+			err = place.check(group.Leader())
+		}
+		if err == nil && len(u.Rlimits) > 0 {
+			u.Held, err = relimit(group, u.Rlimits, rlimit.MayRaise(), &left)
+		}
+		if err != nil {
 			reply(Snapshot{}, err)
 			return
 		}
-		u.Held, u.Rlimits = held, nil
+		if place != nil {
+			left.add("linux.resources", place.all(group))
+			if u.Place.Nice != nil {
+				l.nice = *u.Place.Nice
+			}
+		}
+		u.done = true
 		r.Update = &u
 		r.Reply = func(s Snapshot, e error) {
-			if e == nil {
-				e = err
+			if e == nil && len(left.ids) > 0 {
+				e = &left
 			}
 			reply(s, e)
 		}
@@ -58,11 +91,12 @@ func (l *loop) updateRlimits(r Request) {
 }
 
 // relimit changes limits of every member, until looks at them find none that has not been changed: a child that is being forked meanwhile may have
-// those that its parent had before. It returns what they come to for the leader. Nothing is changed when the error is not an *unchanged.
+// those that its parent had before. It returns what they come to for the leader, and adds to left whose may not be changed. With an error nothing
+// is changed.
 //
 // A member is set once: one that lowers its limits after that, or raises a soft one, may. One that has lowered its hard limit before keeps it when
 // raising takes a privilege that there is not.
-func relimit(group *proc.Group, changes []rlimit.Change, mayRaise bool) (held []rlimit.Limit, err error) {
+func relimit(group *proc.Group, changes []rlimit.Change, mayRaise bool, left *unchanged) (held []rlimit.Limit, err error) {
 	group.Update(time.Now())
 	if held, err = plan(group.Leader(), changes, mayRaise); err != nil {
 		return nil, err
@@ -70,11 +104,8 @@ func relimit(group *proc.Group, changes []rlimit.Change, mayRaise bool) (held []
 	if err := marked(group, changes); err != nil {
 		return nil, err
 	}
-	left := &unchanged{}
-	for _, c := range changes {
-		left.types = strings.TrimPrefix(left.types+", "+c.Name, ", ")
-	}
 	done := map[proc.ID]bool{}
+	var denied []proc.ID
 	end := time.Now().Add(relimitTime)
 	for clean := 0; clean < relimitClean && time.Now().Before(end); {
 		clean++
@@ -86,7 +117,7 @@ func relimit(group *proc.Group, changes []rlimit.Change, mayRaise bool) (held []
 			changed, err := set(id, changes, mayRaise)
 			switch {
 			case errors.Is(err, unix.EPERM):
-				left.ids = append(left.ids, id)
+				denied = append(denied, id)
 			case changed:
 				clean = 0
 			}
@@ -96,9 +127,11 @@ func relimit(group *proc.Group, changes []rlimit.Change, mayRaise bool) (held []
 		}
 		group.Update(time.Now())
 	}
-	if len(left.ids) > 0 {
-		return held, left
+	names := make([]string, len(changes))
+	for i, c := range changes {
+		names[i] = c.Name
 	}
+	left.add(strings.Join(names, ", "), denied)
 	return held, nil
 }
 
@@ -224,15 +257,16 @@ func (l *loop) examine(e launch.Event) {
 		d.asked = append(d.asked, own)
 	}
 	d.now = d.asked
-	s, err := proc.Root.Stat(l.proc.PID)
-	if l.group != nil && err == nil && s.ID() == l.group.Leader() { // its parent may be somebody else, and has waited for it
-		if now, err := rlimit.Read("/proc", s.PID); err == nil {
-			d.now = now
-			d.cpu = time.Duration(s.UTime+s.STime) * (time.Second / 100)
+	if l.group != nil {
+		pid := l.proc.PID
+		now, err := rlimit.Read("/proc", pid)
+		cpu, ok := proc.Root.LimitedCPU(pid)
+		policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(pid), 0, 0)
+		// Its parent may be somebody else, and has waited for it: then what was read may be of another process.
+		if s, e := proc.Root.Stat(pid); e == nil && s.ID() == l.group.Leader() && err == nil && ok {
+			policy &^= resetOnFork
+			d.now, d.cpu, d.realtime = now, cpu, policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
 		}
-		policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(s.PID), 0, 0)
-		policy &^= resetOnFork
-		d.realtime = policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
 	}
 	l.death = d
 }

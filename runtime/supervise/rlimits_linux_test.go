@@ -55,7 +55,7 @@ func TestRelimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	held, err := relimit(g, changes(t, "nofile=50:60", "fsize=1M"), false)
+	held, err := relimit(g, changes(t, "nofile=50:60", "fsize=1M"), false, &unchanged{})
 	if err != nil || len(held) != 2 || held[0].Hard != 60 || held[1].Soft != 1<<20 {
 		t.Fatalf("%+v, %v", held, err)
 	}
@@ -63,7 +63,7 @@ func TestRelimit(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	for _, asked := range []string{"nofile=50:61", "nofile=:40", "nofile=61:"} {
-		if held, err := relimit(g, changes(t, "fsize=5", asked), false); err == nil {
+		if held, err := relimit(g, changes(t, "fsize=5", asked), false, &unchanged{}); err == nil {
 			t.Errorf("%s: %+v", asked, held)
 		}
 	}

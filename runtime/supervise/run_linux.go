@@ -64,8 +64,12 @@ type loop struct {
 
 	admission atomic.Pointer[Admission] // what Admit came to
 
-	given []rlimit.Limit // by updates, each type once
-	death *death         // of the payload, if a limit may be the cause
+	given    []rlimit.Limit // by updates, each type once
+	place    Place          // of updates
+	changing sync.Mutex     // held while an update changes what the kernel keeps of the members
+	own      int            // nice value of this process
+	nice     int            // of members that have not chosen one; below changing
+	death    *death         // of the payload, if a limit may be the cause
 }
 
 // Run carries out one run and returns its verdict. The error is the reason why the program was never executed, or that a
@@ -99,6 +103,8 @@ func newLoop(cfg *Config) *loop {
 		timer: time.NewTimer(time.Hour), launchCode: ExitFailure,
 	}
 	l.timer.Stop()
+	l.own, _ = niceOf(0)
+	l.nice = baseNice(&cfg.Launch, l.own)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.verdict = Verdict{Version: VerdictVersion, ID: cfg.ID, Created: time.Now().UTC()}
 	return l

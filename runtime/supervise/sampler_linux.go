@@ -78,6 +78,7 @@ type sampler struct {
 	nudged    time.Time     // when the reapers were looked at
 	again     bool          // a sample is due now, whatever was said before
 	paused    *proc.Frozen  // not nil: stopped by request
+	due       time.Time     // when the next sample is
 	start     time.Time
 	reading   bool             // an exact reading is being made aside
 	spent     time.Duration    // by these
@@ -105,13 +106,14 @@ type sampler struct {
 
 // stats is what a sampler has seen.
 type stats struct {
-	memory      Memory
-	last        meter.Reading // newest exact reading
-	peakBound   int64         // highest bound for which there is an exact reading
-	underSince  time.Time     // newest sample under the limit
-	several     bool          // there was more than one process at some sample
-	rationed    int64         // how often the group was stopped for its quota of CPU time
-	rationedFor time.Duration
+	memory     Memory
+	last       meter.Reading // newest exact reading
+	peakBound  int64         // highest bound for which there is an exact reading
+	underSince time.Time     // newest sample under the limit
+	several    bool          // there was more than one process at some sample
+	throttled  time.Duration // for which the group was stopped for being over its soft limit,
+	rationed   time.Duration // and for its quota of CPU time,
+	periods    int64         // and how often that was
 
 	shared bool // much of what was resident was shared with others, at some exact reading
 }
@@ -134,7 +136,7 @@ func (s *sampler) run() {
 	s.start = time.Now()
 	s.stats.underSince = s.start
 	// The first sample waits as long as an empty group may: nothing of the payload runs yet.
-	due := s.start.Add(s.policy.Next(limit.Use{}))
+	s.due = s.start.Add(s.policy.Next(limit.Use{}))
 	settle := s.start.Add(settleAfter)
 	if !s.account.budget.Unlimited() {
 		s.account.due = s.start
@@ -143,42 +145,50 @@ func (s *sampler) run() {
 	for s.deliver() {
 		now := time.Now()
 		if s.again {
-			s.again, due = false, now
+			s.again, s.due = false, now
+		}
+		if s.throttle.due(now) {
+			s.release(now)
 		}
 		switch {
 		case cause&meter.Faulted != 0:
-			due = now.Add(s.faulted(now))
+			s.due = now.Add(s.faulted(now))
 		case cause&meter.Woke != 0:
 			// Nothing has grown yet: what was known is still true.
 			s.events.asleep = false
 			s.under(now)
-			due = now.Add(s.policy.Next(s.use))
-		case !due.After(now):
-			due = now.Add(s.tick(now))
+			s.due = now.Add(s.policy.Next(s.use))
+		case !s.due.After(now):
+			s.due = now.Add(s.tick(now))
 		}
 		if a := &s.account; !a.due.IsZero() && !a.due.After(now) {
 			s.audit(time.Now())
 		}
-		if s.throttle.frozen != nil && s.throttle.thawAt.Before(due) {
-			due = s.throttle.thawAt
-		}
-		until := due
-		if a := &s.account; !a.due.IsZero() && a.due.Before(until) {
-			until = a.due
-		}
-		switch {
-		case s.events.tried:
-		case !settle.After(now):
+		if !s.events.tried && !settle.After(now) {
 			s.settle()
-		case settle.Before(until):
-			until = settle
 		}
 		if r := s.events.retry; !r.IsZero() && r.Before(now) {
 			s.cover(now)
 		}
+		until := s.wakes()
+		if !s.events.tried && settle.Before(until) {
+			until = settle
+		}
 		cause = s.wait(time.Until(until))
 	}
-	s.endRation(time.Now())
+	s.endStop(time.Now())
+}
+
+// wakes is when there is something to do.
+func (s *sampler) wakes() time.Time {
+	until := s.due
+	if at := s.account.due; !at.IsZero() && at.Before(until) {
+		until = at
+	}
+	if t := &s.throttle; t.halted != nil && t.thawAt.Before(until) {
+		until = t.thawAt
+	}
+	return until
 }
 
 // wait blocks until d has passed, something happens or somebody has posted. When nothing is to be waited for but the time, and that for a while but not
@@ -280,16 +290,18 @@ func (s *sampler) tick(now time.Time) time.Duration {
 	if s.paused != nil {
 		return s.staysPaused()
 	}
-	if wait, held := s.throttle.held(now); held {
-		return wait
+	wait, still := s.look(now)
+	if !still {
+		wait = s.sample(now)
+		s.lastTaken = now
+		s.tellUsed()
 	}
-	s.release(now)
-	if wait, still := s.look(now); still {
+	switch {
+	case s.throttle.halted != nil && s.throttle.halted.Settled():
+		return s.throttle.thawAt.Sub(now) + wait // nothing grows until then
+	case still:
 		return s.slowDown(now, wait)
 	}
-	wait := s.sample(now)
-	s.lastTaken = now
-	s.tellUsed()
 	return s.doze(now, s.slowDown(now, wait))
 }
 

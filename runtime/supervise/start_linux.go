@@ -239,7 +239,7 @@ func (l *loop) startSampler() {
 			}
 		},
 	})
-	s.account.budget, s.used = l.cfg.Budget, l.cfg.Used
+	s.account.budget, s.used = l.cfg.Budget.Calm(), l.cfg.Used
 	l.sampler = s
 	go s.run()
 	if g := l.cfg.Gate; g != nil {

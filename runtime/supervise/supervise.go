@@ -173,18 +173,57 @@ const (
 	OpUpdate  Op = "update"  // change limits
 )
 
-// Update is the limits that a run is to have: those of memory in bytes; <= 0 is none.
+// Update is a change of the limits of a run. What is nil stays.
 type Update struct {
-	Limit int64 `json:"limit"`
-	Swap  int64 `json:"swap"` // of memory and swap together
-	High  int64 `json:"high"` // soft
-	// Tasks is another limit of tasks, -1 for none; nil: it stays. With Sampled it is held by looks at them.
+	Limit *int64 `json:"limit,omitempty"` // of memory, in bytes; <= 0 is none
+	Swap  *int64 `json:"swap,omitempty"`  // of memory and swap together
+	High  *int64 `json:"high,omitempty"`  // soft
+	// Tasks is another limit of tasks, -1 for none. With Sampled it is held by looks at them.
 	Tasks   *int64 `json:"tasks,omitempty"`
 	Sampled bool   `json:"sampled,omitempty"`
+	// Quota is the CPU time that may be used in each Period; <= 0: as much as there is.
+	Quota  *time.Duration `json:"quotaNs,omitempty"`
+	Period *time.Duration `json:"periodNs,omitempty"`
+	// Place is where and how eagerly every process of the run is to run.
+	Place *Place `json:"place,omitempty"`
 	// Rlimits are changed of every process of the run.
 	Rlimits []rlimit.Change `json:"rlimits,omitempty"`
 	// Held is what these came to for the payload, for Config.Updated.
 	Held []rlimit.Limit `json:"-"`
+
+	done bool // Place and Rlimits are in force
+}
+
+// Place is what the kernel keeps of each thread of where and how eagerly it runs. What is nil stays.
+type Place struct {
+	Nice       *int  `json:"nice,omitempty"`       // nice value
+	Idle       *bool `json:"idle,omitempty"`       // SCHED_IDLE, or not
+	CPUs       []int `json:"cpus,omitempty"`       // processors
+	IOPriority *int  `json:"ioPriority,omitempty"` // as in ioprio_set(2)
+
+	// What was asked for, for Config.Updated.
+	Weight   *float64 `json:"weight,omitempty"`
+	IOWeight *int     `json:"ioWeight,omitempty"`
+}
+
+func (p *Place) empty() bool {
+	return p.Nice == nil && p.Idle == nil && len(p.CPUs) == 0 && p.IOPriority == nil
+}
+
+// Add puts what more has in the place of what was asked for before.
+func (p *Place) Add(more *Place) {
+	if more.Nice != nil {
+		p.Nice, p.Weight = more.Nice, more.Weight
+	}
+	if more.Idle != nil {
+		p.Idle = more.Idle
+	}
+	if len(more.CPUs) > 0 {
+		p.CPUs = more.CPUs
+	}
+	if more.IOPriority != nil {
+		p.IOPriority, p.IOWeight = more.IOPriority, more.IOWeight
+	}
 }
 
 // Occurrence is something that happens in a run.

@@ -6,50 +6,66 @@ import (
 	"mlrun/proc"
 )
 
-// throttle is the duty cycle of a group over its soft limit: stopped for a while, then running for a while.
+// throttle is a group that is stopped for parts of the time: over its soft limit, or out of CPU time.
 type throttle struct {
-	frozen *proc.Frozen // not nil: stopped
+	halted *proc.Halted // not nil: stopped
 	since  time.Time    // when, or until when that was accounted for
-	quota  time.Time    // when, if it is for the quota of CPU time
+	began  time.Time    // when
 	thawAt time.Time
-	stopAt time.Time // when it has run for its part; zero: it was not stopped yet
-	run    time.Duration
+	soft   bool          // it is for the soft limit of memory; else for the quota of CPU time
+	stopAt time.Time     // over its soft limit: when it has run for its part; zero: it was not stopped yet
+	run    time.Duration // and how long that is
 }
 
-func (t *throttle) active() bool { return t.frozen != nil || !t.stopAt.IsZero() }
+func (t *throttle) active() bool { return t.halted != nil || !t.stopAt.IsZero() }
 
-// held tells for how long the group stays stopped.
-func (t *throttle) held(now time.Time) (time.Duration, bool) {
-	if t.frozen == nil || !t.thawAt.After(now) {
-		return 0, false
-	}
-	return t.thawAt.Sub(now), true
+// due tells whether a group that is stopped is to go on.
+func (t *throttle) due(now time.Time) bool { return t.halted != nil && !t.thawAt.After(now) }
+
+// stopFor stops the group for a while; run continues it. Tally must have been called just before.
+func (s *sampler) stopFor(now time.Time, stop time.Duration, soft bool) {
+	s.holding.Store(true)
+	s.throttled.Store(soft)
+	t := &s.throttle
+	t.halted, t.soft, t.stopAt = s.group.Halt(), soft, time.Time{}
+	t.began = time.Now()
+	t.since, t.thawAt = t.began, now.Add(stop)
 }
 
-// release lets a group that was stopped run for its part of the period.
+// release lets a group that was stopped run.
 func (s *sampler) release(now time.Time) {
 	t := &s.throttle
-	if t.frozen == nil {
+	if t.halted == nil {
 		return
 	}
-	t.frozen.Thaw(false)
-	s.endRation(time.Now())
+	// Then a stop of the payload is somebody else's.
+	t.halted.Continue(func() { s.holding.Store(false) })
+	s.endStop(time.Now())
 	s.account.stopped += now.Sub(t.since)
-	t.frozen, t.stopAt = nil, now.Add(t.run)
-	s.holding.Store(false)
+	t.halted = nil
 	s.throttled.Store(false)
+	if t.soft {
+		t.stopAt = now.Add(t.run)
+		if t.stopAt.Before(s.due) {
+			s.due = t.stopAt
+		}
+	}
 }
 
-// endRation accounts for a stop for the quota of CPU time, which may have ended before its time.
-func (s *sampler) endRation(now time.Time) {
+// endStop accounts for a stop, which may have ended before its time.
+func (s *sampler) endStop(now time.Time) {
 	t := &s.throttle
-	if t.quota.IsZero() {
+	if t.halted == nil {
 		return
 	}
+	d := now.Sub(t.began)
 	s.mu.Lock()
-	s.stats.rationedFor += now.Sub(t.quota)
-	s.mu.Unlock()
-	t.quota = time.Time{}
+	defer s.mu.Unlock()
+	if t.soft {
+		s.stats.throttled += d
+	} else {
+		s.stats.rationed += d
+	}
 }
 
 // ending tells whether the group was told to end: it is not stopped on purpose any more.
@@ -58,7 +74,7 @@ func (s *sampler) ending() bool { return s.ceiling || s.account.over }
 // slowDown stops a group over its soft limit when its time to run is over, and returns how long to wait: at most wait while it runs.
 func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 	t := &s.throttle
-	if t.frozen != nil {
+	if t.halted != nil {
 		return wait
 	}
 	stop, run := s.policy.Throttle(s.soft(now))
@@ -72,21 +88,13 @@ func (s *sampler) slowDown(now time.Time, wait time.Duration) time.Duration {
 	if rest := t.stopAt.Sub(now); rest > 0 {
 		return min(wait, rest)
 	}
-	s.holding.Store(true)
-	s.stopFor(now, stop, s.group.Freeze(freezeTime, nil))
+	s.group.Tally()
+	s.stopFor(now, stop, true)
 	t.run = run
-	s.throttled.Store(true)
 	s.mu.Lock()
 	s.stats.memory.Throttled++
-	s.stats.memory.ThrottledMS += stop.Milliseconds()
 	s.mu.Unlock()
-	return stop
-}
-
-// stopFor keeps a group that was stopped for a while; tick continues it.
-func (s *sampler) stopFor(now time.Time, stop time.Duration, f *proc.Frozen) {
-	s.throttle.frozen = f
-	s.throttle.since, s.throttle.thawAt, s.throttle.run = time.Now(), now.Add(stop), 0
+	return wait
 }
 
 // soft is the memory of the group as far as the soft limit needs to know it, in bytes: where the bound is over it, an exact reading
