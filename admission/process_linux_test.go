@@ -94,17 +94,6 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
-// queue opens the line in this process.
-func (w *world) queue() *Queue {
-	w.t.Helper()
-	q, err := Open(w.dir, Host{Root: w.root})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { q.Close() })
-	return q
-}
-
 // waiter is a process that waits.
 type waiter struct {
 	t     *testing.T

@@ -128,7 +128,6 @@ type run struct {
 type item struct {
 	job   *job
 	wrong []Problem
-	line  *job // of a line that describes no job: what is known of it
 	err   error
 	end   bool
 }

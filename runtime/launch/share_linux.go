@@ -22,7 +22,11 @@ import (
 
 // cloneArgs is struct clone_args of clone3(2), in its first version (Linux 5.3).
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+	flags            uint64
+	_, _, _          uint64 // pidfd, child_tid, parent_tid
+	exitSignal       uint64
+	stack, stackSize uint64
+	_                uint64 // tls
 }
 
 // shareStack is the size of a stack. What runs on it is nosplit, of which the linker allows less than 800 bytes, and takes no signals.

@@ -14,6 +14,7 @@ func clone3(args *cloneArgs, p *plan, payload uintptr) (pid uintptr, errno sysca
 
 // child is what a process that clone3 has made runs; it does not return.
 //
+//lint:ignore U1000 clone3 calls it
 //go:nosplit
 //go:norace
 //go:nocheckptr
