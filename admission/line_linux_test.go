@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -123,10 +124,19 @@ func TestStoppedFirst(t *testing.T) {
 	if err := first.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+	w.allPresent()
 	second.do("release")
 	first.says("admitted")
 	w.looks()
 	third.silent()
+}
+
+// allPresent waits until nobody who waits counts as absent.
+func (w *world) allPresent() {
+	w.t.Helper()
+	eventually(w.t, "nobody is absent", func() bool {
+		return !slices.ContainsFunc(w.peek().list, func(r record) bool { return r.state == waiting && r.absent })
+	})
 }
 
 func TestSmallOnePasses(t *testing.T) {
