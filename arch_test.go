@@ -70,7 +70,7 @@ var rules = map[string]rule{
 		external: []string{unix, spec},
 		reason:   "a bundle is read and judged without anything that runs it, so that others can use the package for that",
 	},
-	"meter":  {project: []string{"proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
+	"meter":  {project: []string{"libproc", "proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
 	"limit":  {reason: "the policy is pure: it gets numbers and returns decisions"},
 	"proc":   {project: []string{"libproc"}, external: []string{unix}, reason: "identities of processes are the bottom of everything"},
 	"rlimit": {external: []string{unix}, reason: "names and numbers of resource limits are the bottom of everything"},

@@ -36,7 +36,7 @@ type Rusage struct {
 	Resident         uint64
 	Footprint        uint64 // ri_phys_footprint: what Activity Monitor shows as memory, compressed and swapped pages included
 	Start            uint64 // ri_proc_start_abstime: the same for as long as the process lives
-	Exit             uint64 // ri_proc_exit_abstime: 0 of a process that lives; a zombie keeps its last Footprint
+	Exit             uint64 // ri_proc_exit_abstime: 0 of a process that lives. From its exit on Footprint is 0, and MaxFootprint stays (bsd/kern/kern_exit.c, proc_prepareexit)
 
 	ChildUserTime         uint64 // of children that it has waited for, and of theirs
 	ChildSystemTime       uint64
@@ -108,13 +108,6 @@ type TaskInfo struct {
 	Threads, Running, Priority                                         int32
 }
 
-// SwapUsage is struct xsw_usage of bsd/sys/sysctl.h, the sysctl vm.swapusage, in bytes.
-type SwapUsage struct {
-	Total, Available, Used uint64
-	PageSize               uint32
-	Encrypted              int32
-}
-
 // sizeV2 is the size of struct rusage_info_v2, with which struct rusage_info_v4 begins.
 const sizeV2 = unsafe.Offsetof(Rusage{}.QOS)
 
@@ -131,9 +124,6 @@ func ParseBSDInfo(b []byte) (BSDInfo, error) { return parse[BSDInfo](b) }
 
 // ParseTaskInfo reads a struct proc_taskinfo.
 func ParseTaskInfo(b []byte) (TaskInfo, error) { return parse[TaskInfo](b) }
-
-// ParseSwapUsage reads a struct xsw_usage.
-func ParseSwapUsage(b []byte) (SwapUsage, error) { return parse[SwapUsage](b) }
 
 // parse copies a structure without pointers.
 func parse[T any](b []byte) (v T, err error) {
