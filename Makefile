@@ -20,7 +20,7 @@ EMULATED     ?= ./bundle ./limit ./rlimit ./signame ./runtime/seccomp ./runtime/
 # Staticcheck is built for this platform and looks at the code of another one. What is not written for it in full has functions that nobody
 # calls there (U1000); these packages are.
 DARWIN_CHECK  = $(GO) run -exec "env GOOS=darwin GOARCH=arm64 CGO_ENABLED=0" $(STATICCHECK)
-ON_DARWIN     = ./bundle ./limit ./rlimit ./signame ./runtime/seccomp ./runtime/store
+ON_DARWIN     = ./bundle ./libproc ./limit ./meter ./proc ./rlimit ./signame ./runtime/seccomp ./runtime/store
 
 .PHONY: all build cross cross-check man install test test-arm64 race lint bench fuzz clean test-packages
 

@@ -82,10 +82,12 @@ var rules = map[string]rule{
 	},
 	"admission": {external: []string{unix}, reason: "who waits for memory knows neither bundles nor containers: tools of others can use the line"},
 
-	"meter":  {project: []string{"proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
+	"meter":  {project: []string{"libproc", "proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
 	"limit":  {reason: "the policy is pure: it gets numbers and returns decisions"},
-	"proc":   {external: []string{unix}, reason: "identities of processes are the bottom of everything"},
+	"proc":   {project: []string{"libproc"}, external: []string{unix}, reason: "identities of processes are the bottom of everything"},
 	"rlimit": {external: []string{unix}, reason: "names and numbers of resource limits are the bottom of everything"},
+
+	"libproc": {external: []string{unix}, reason: "what a platform tells of processes is below what they mean"},
 
 	"signame": {external: []string{unix}, reason: "names and numbers of signals are the bottom of everything"},
 

@@ -6,6 +6,12 @@
 // that n processes map at 1/n; plus huge pages of hugetlbfs, which PSS leaves out. Swapped pages (SwapPss) are
 // reported beside it. Zombies have no memory and count 0.
 //
+// On macOS, the physical footprint of each process (ri_phys_footprint of proc_pid_rusage, what Activity Monitor shows): anonymous memory, also what of
+// it is compressed or swapped out, what the graphics and other drivers map, and page tables; not files, and not libraries (osfmk/arm/pmap/pmap.c, above
+// pmap_destroy_internal). The kernel keeps it, so a reading is one call for each process. An anonymous page that several
+// processes have mapped, since they were forked or share it, is in the footprint of each one that has touched it: the sum is an upper
+// bound of a fair one. See "macOS" below for what cannot be read. What follows is about Linux.
+//
 // # Two readings
 //
 // An exact reading makes the kernel walk all page tables: about 10 ms for each GiB of 4 KiB pages. So there is also an
@@ -59,6 +65,13 @@
 // Counted for it are its private pages in any case, and the largest shared part among all such processes: how often the
 // rest is shared cannot be known. Reading.Upper has all of it, and Reading.Unreadable says how many there were. The
 // failure to read a process never makes a reading fail.
+//
+// # macOS
+//
+// The footprint of a process with another effective user (set-user-ID) is for root only. If proc_pidinfo tells its resident size, that counts;
+// else it counts one page, and Reading.Upper has the memory of the whole machine for it. Each process is told from another one with its number by its
+// start time in both clocks that the kernel has. Zombies count 0; the kernel keeps their lifetime maximum, which tells of spikes
+// that no reading saw. The decisions are in footprint.go, portable, and tested on Linux.
 //
 // # Details that matter
 //

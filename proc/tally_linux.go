@@ -6,14 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tally is the CPU time of all members and of those that have ended, and the number of tasks. Whoever waited for a member that has ended has its CPU
-// time, and the reapers have waited for the others.
-type Tally struct {
-	User, System time.Duration // as /proc counts them, in parts of 10 ms
-	CPU          time.Duration // both, to the nanosecond for processes that live
-	Tasks        int64         // processes and threads that are; zombies count 1, as the kernel counts them
-}
-
 // tick is USER_HZ: the parts in which /proc counts CPU time.
 const tick = 10 * time.Millisecond
 
