@@ -189,9 +189,9 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("after -1 the limit is %d", got)
 	}
 	// What mlrun does not hold is refused, and nothing is changed.
-	shares := memory(64 << 20)
-	shares.CPU = &specs.LinuxCPU{Shares: new(uint64(512))}
-	c.refused(c.Update(c.ctx, "x", shares), "cpu")
+	realtime := memory(64 << 20)
+	realtime.CPU = &specs.LinuxCPU{RealtimeRuntime: new(int64(1000))}
+	c.refused(c.Update(c.ctx, "x", realtime), "cpu")
 	pids := memory(64 << 20)
 	pids.Pids = &specs.LinuxPids{Limit: new(int64(-2))}
 	c.refused(c.Update(c.ctx, "x", pids), "pids")
@@ -201,6 +201,7 @@ func TestUpdate(t *testing.T) {
 	if got := limit(); got != 1<<64-1 {
 		t.Errorf("after updates that were refused the limit is %d", got)
 	}
+	c.must(c.Update(c.ctx, "x", &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: new(uint64(512))}}))
 	// A limit that the container is over already ends it.
 	c.must(c.Update(c.ctx, "x", memory(4096)))
 	c.status("x", "stopped")
