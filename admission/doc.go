@@ -28,8 +28,8 @@
 // and a fork does not have them. Tickets of who has no lock are void; the first in the line looks for such ones twice a second.
 //
 // Only the first in the line looks at the memory, from twice to ten times a second, the oftener the less is missing. It admits itself, then wakes the one behind it: one by
-// one. All others sleep until they are woken (each process by a pipe with a name in the directory), but for one look a second whether
-// the first still does its duty. One that does not, stopped by Ctrl-Z for example, loses its turn until it goes on.
+// one. All others sleep until they are woken (each process by a pipe with a name in the directory), but for a look whether
+// the first still does its duty: the second each second, those behind it each ten. One that does not, stopped by Ctrl-Z for example, loses its turn until it goes on.
 //
 // What a process knows of its own tickets does not depend on the table: when that was damaged or removed, everybody puts its own back.
 //

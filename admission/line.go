@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	netTime    = time.Second            // between looks of those who are not first: whether the first is there
+	netTime    = time.Second            // between looks of the second: whether the first is there;
+	netMost    = 10                     // those behind it take up to so many times that
 	absentTime = 2 * time.Second        // a first one that does not look for so long loses its turn until it does
 	sweepTime  = 250 * time.Millisecond // between looks for processes that have died, at least
 	turnMost   = 16                     // admissions in one turn: others want the table, too
@@ -240,6 +241,7 @@ func (l *line) call(i int, now int64) (there bool, err error) {
 	if h.first != r.ticket {
 		h.first, h.beat = r.ticket, now
 		l.rings = append(l.rings, r.proc)
+		l.ringSecond()
 		return true, l.t.writeHead()
 	}
 	if now-h.beat <= int64(absentTime) {
@@ -279,6 +281,33 @@ func (l *line) turn() (next time.Duration, more bool) {
 	}
 	l.watching = len(l.wants) > 0
 	return next, l.watching
+}
+
+// behind is when to look next whether the first is there, for a process that is not first: the second in the line does so each netTime, those behind it more
+// rarely, since one is enough. Who becomes the second is told (ringSecond).
+func (l *line) behind() time.Duration {
+	mine := uint64(0)
+	for t := range l.wants {
+		if mine == 0 || t.rec.ticket < mine {
+			mine = t.rec.ticket
+		}
+	}
+	ahead := 0
+	for i := range l.t.list {
+		if r := &l.t.list[i]; r.state == waiting && !r.absent && r.ticket < mine {
+			ahead++
+		}
+	}
+	return time.Duration(min(max(ahead, 1), netMost)) * netTime
+}
+
+// ringSecond wakes the second in the line: it is the one that watches over the first.
+func (l *line) ringSecond() {
+	if order := l.order(); len(order) > 1 {
+		if r := &l.t.list[order[1]]; int(r.proc) != l.t.proc {
+			l.rings = append(l.rings, r.proc)
+		}
+	}
 }
 
 // fail ends the wait of a ticket with an error.
@@ -351,7 +380,7 @@ func (l *line) serve(now int64) (next time.Duration, err error) {
 		r := &l.t.list[i]
 		if int(r.proc) != l.t.proc {
 			if there, err := l.call(i, now); there || err != nil {
-				return netTime, err
+				return l.behind(), err
 			}
 			continue
 		}
@@ -387,6 +416,9 @@ func (l *line) look(i int, now int64) (next time.Duration, err error) {
 		return 0, l.update()
 	}
 	t.note(s, m, now)
+	if h.first != first.ticket {
+		l.ringSecond()
+	}
 	h.first, h.beat = first.ticket, now
 	if now < h.pace {
 		return time.Duration(h.pace - now), l.t.writeHead()
