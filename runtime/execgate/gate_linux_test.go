@@ -76,9 +76,14 @@ func (p *pass) Used(n int64)       { p.r.change(func() { p.used = max(p.used, n)
 func (p *pass) Release()           { p.r.change(func() { delete(p.r.tickets, p) }) }
 func (p *pass) Outstanding() int64 { p.r.mu.Lock(); defer p.r.mu.Unlock(); return p.open() }
 
-func (r *room) pledged() (sum int64) {
+func (r *room) pledged() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.sum()
+}
+
+// sum is called with the lock held.
+func (r *room) sum() (sum int64) {
 	for p := range r.tickets {
 		sum += p.open()
 	}
@@ -86,15 +91,15 @@ func (r *room) pledged() (sum int64) {
 }
 
 func (r *room) Enter(now time.Time, need int64) (Ticket, bool) {
-	if sum := r.pledged(); r.free <= 0 || sum+need > r.free {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.free <= 0 || r.sum()+need > r.free {
 		return nil, false
 	}
 	if need == 0 {
 		return nil, true
 	}
 	p := &pass{r: r, bytes: need, until: now.Add(r.last)}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.tickets[p] = true
 	return p, true
 }
