@@ -38,7 +38,8 @@ type measurement struct {
 }
 
 var measurements = []measurement{overshootMeasurement, returnMeasurement, launchMeasurement, stateMeasurement, listMeasurement, residentMeasurement,
-	monitorMeasurement, quotaMeasurement, gateMeasurement, escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
+	monitorMeasurement, quotaMeasurement, gateMeasurement, admissionMeasurement,
+	escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
 
 func main() {
 	runs := flag.Int("runs", defaultRuns, "`N` rounds; quick measurements take ten times as many, slow ones fewer")
