@@ -129,6 +129,54 @@ func TestLimitsMalformed(t *testing.T) {
 	}
 }
 
+// TestLimitsOfEveryType lowers all limits of setrlimit(2) at once and compares /proc/PID/limits: of the program as it is started, of a process that it forks, and
+// of what that executes. The caller has the same as before.
+func TestLimitsOfEveryType(t *testing.T) {
+	s := newSite(t)
+	before, err := rlimit.Read("/proc", os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags []string
+	want := map[string][2]uint64{}
+	for _, l := range before {
+		hard := l.Hard - l.Hard/8
+		if l.Hard == rlimit.Infinity {
+			hard = 1 << 41
+		}
+		soft := min(hard-hard/4, l.Soft)
+		want[l.Type.Name] = [2]uint64{soft, hard}
+		flags = append(flags, "--rlimit", fmt.Sprintf("%s=%d:%d", l.Type.Name, soft, hard))
+	}
+	if len(want) != len(rlimit.Names()) {
+		t.Errorf("%d limits in /proc/PID/limits, want %d", len(want), len(rlimit.Names()))
+	}
+	// The shell, which was executed by mlrun; a fork of it, by a redirection that it opens itself; and cat, which a fork has executed.
+	out := s.must(append(append([]string{"run"}, flags...), s.bundle("cat /proc/$$/limits; echo ==; (while read -r line; do echo \"$line\"; done </proc/self/limits); echo ==; sh -c 'exec cat /proc/self/limits'"))...)
+	parts := strings.Split(out, "==\n")
+	if len(parts) != 3 {
+		t.Fatalf("want three tables:\n%s", out)
+	}
+	for i, who := range []string{"the program", "its child", "what its child executes"} {
+		got, err := rlimit.ParseProc([]byte(parts[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(want) {
+			t.Errorf("%s: %d limits, want %d", who, len(got), len(want))
+		}
+		for _, l := range got {
+			if w := want[l.Type.Name]; l.Soft != w[0] || l.Hard != w[1] {
+				t.Errorf("%s: %s is %d:%d, want %d:%d", who, l.Type.Name, l.Soft, l.Hard, w[0], w[1])
+			}
+		}
+	}
+	after, err := rlimit.Read("/proc", os.Getpid())
+	if err != nil || !slices.Equal(after, before) {
+		t.Errorf("the limits of the caller are %v, %v; want %v as before", after, err, before)
+	}
+}
+
 // ticks is the CPU time of a process.
 func ticks(t *testing.T, id proc.ID) uint64 {
 	t.Helper()
