@@ -69,25 +69,29 @@ func sys(nr, a, b, c, d uintptr) (uintptr, syscall.Errno) {
 	return r, e
 }
 
-// keepOnly closes every descriptor from first on but two. One that is negative is none.
+// keepOnly closes every descriptor from first on but three. One that is negative is none.
 //
 //go:nosplit
 //go:norace
-func keepOnly(first, a, b uintptr) {
-	if int32(a) < 0 || int32(b) >= 0 && b < a {
-		a, b = b, a
-	}
-	if int32(a) >= 0 {
-		if a > first {
-			closeRange(first, a-1)
+func keepOnly(first uintptr, a, b, c int32) {
+	for range 3 {
+		next := int32(1<<31 - 1)
+		if a >= int32(first) && a < next {
+			next = a
 		}
-		first = a + 1
-	}
-	if int32(b) >= 0 {
-		if b > first {
-			closeRange(first, b-1)
+		if b >= int32(first) && b < next {
+			next = b
 		}
-		first = b + 1
+		if c >= int32(first) && c < next {
+			next = c
+		}
+		if next == 1<<31-1 {
+			break
+		}
+		if uintptr(next) > first {
+			closeRange(first, uintptr(next)-1)
+		}
+		first = uintptr(next) + 1
 	}
 	closeRange(first, 1<<31-1)
 }
@@ -116,7 +120,7 @@ func become(p *plan) {
 		}
 	}
 	// It may wait at the gate for long: descriptors of the supervisor's that somebody waits for the end of must not stay open.
-	keepOnly(p.firstOwn, uintptr(p.gate), uintptr(p.terminal))
+	keepOnly(p.firstOwn, p.gate, p.terminal, p.namespace)
 	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(p.names.payload)), 0, 0)
 	for i := 0; i < len(p.steps); i++ {
 		s := &p.steps[i]

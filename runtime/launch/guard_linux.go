@@ -60,7 +60,7 @@ func guard(p *plan) {
 	sys(unix.SYS_SETPGID, 0, 0, 0, 0)
 	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(p.names.guard)), 0, 0)
 	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.all)), uintptr(unsafe.Pointer(&p.old)), unsafe.Sizeof(p.all))
-	keepOnly(0, uintptr(p.ctl), uintptr(p.pidfd))
+	keepOnly(0, p.ctl, p.pidfd, -1)
 	for {
 		p.polls[0] = pollfd{fd: p.ctl, events: unix.POLLIN}
 		p.polls[1] = pollfd{fd: p.pidfd, events: unix.POLLIN}

@@ -164,6 +164,13 @@ type Tasks struct {
 	Max uint64
 	// PID, unless 0, is a process whose user namespace is joined in place of a new one.
 	PID int
+	// Outer are limits of namespaces around that of the payload, the outermost first: each holds for all that is in the namespace and below it,
+	// in other runs too. The kernel nests namespaces 32 deep (user_namespaces(7)); beyond that Start returns an Error with ENOSPC.
+	Outer []uint64
+	// Joined is how many of the namespaces, of Outer and then the payload's own, exist already, and Namespace a descriptor of the innermost of
+	// those (Linux 3.8: setns(2)). It stays the caller's. What holds in one that exists is what it was made with.
+	Joined    int
+	Namespace int
 }
 
 // namespaceStep begins the names of the steps that make a user namespace.

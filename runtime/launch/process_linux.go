@@ -121,7 +121,7 @@ func prepare(c *Config) (p *plan, gate [2]int, drop func(), err error) {
 	if gate, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, gate, nil, fmt.Errorf("socketpair: %w", err)
 	}
-	if drop, err = p.lift(c.Files, &gate[1]); err != nil {
+	if drop, err = p.lift(c, &gate[1]); err != nil {
 		unix.Close(gate[0])
 		unix.Close(gate[1])
 		return nil, gate, nil, fmt.Errorf("descriptors of the payload: %w", err)
@@ -129,19 +129,30 @@ func prepare(c *Config) (p *plan, gate [2]int, drop func(), err error) {
 	return p, gate, drop, nil
 }
 
-// lift duplicates files, and moves the payload's end of the gate, to numbers that none of them is to have in the payload. close closes the
-// duplicates.
-func (p *plan) lift(files []int, gate *int) (close func(), err error) {
+// lift duplicates the files of c, and moves the payload's end of the gate, to numbers that none of them is to have in the payload; and so the
+// namespace that it joins. close closes the duplicates.
+func (p *plan) lift(c *Config, gate *int) (close func(), err error) {
 	close = func() {
 		for _, fd := range p.files {
 			unix.Close(int(fd))
 		}
+		if p.namespace >= 0 {
+			unix.Close(int(p.namespace))
+		}
 	}
-	if len(files) == 0 {
+	above := max(3, int(p.firstOwn))
+	if p.namespace >= 0 {
+		dup, err := unix.FcntlInt(uintptr(p.namespace), unix.F_DUPFD_CLOEXEC, above)
+		p.namespace = int32(dup)
+		if err != nil {
+			return nil, fmt.Errorf("user namespace: %w", err)
+		}
+		p.steps[p.setns].a[0] = uintptr(dup)
+	}
+	if len(c.Files) == 0 {
 		return close, nil
 	}
-	above := max(3, len(files))
-	for _, fd := range files {
+	for _, fd := range c.Files {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above)
 		if err != nil {
 			close()

@@ -28,7 +28,7 @@ func reap(p *plan) {
 	if e != 0 {
 		sfd = ^uintptr(0)
 	}
-	keepOnly(0, uintptr(p.ctl), sfd)
+	keepOnly(0, p.ctl, int32(sfd), -1)
 	watch(p, int32(sfd))
 }
 

@@ -43,6 +43,8 @@ type plan struct {
 	ctl, ctlPeer   int32 // the reaper's end, the supervisor's end (closed in the child)
 	gate, gatePeer int32 // the payload's end, the supervisor's end
 	terminal       int32
+	namespace      int32   // of other runs, which the payload joins; -1 for none
+	setns          int     // the step that does
 	files          []int32 // what becomes 0, 1, ... of the payload: all of them are firstOwn or above
 	eager          bool    // the payload does not wait for go
 	firstOwn       uintptr // the first descriptor that is not the payload's
@@ -168,7 +170,7 @@ func newPlan(c *Config) (*plan, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return nil, fmt.Errorf("args[0]: empty, want the program to run")
 	}
-	p := &plan{all: ^sigset(0), terminal: int32(c.Terminal), eager: c.Eager, firstOwn: uintptr(3 + c.PreserveFDs)}
+	p := &plan{all: ^sigset(0), terminal: int32(c.Terminal), namespace: -1, eager: c.Eager, firstOwn: uintptr(3 + c.PreserveFDs)}
 	if err := p.strings(c); err != nil {
 		return nil, err
 	}

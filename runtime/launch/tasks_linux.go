@@ -28,7 +28,7 @@ func (p *plan) tasks(c *Config) {
 		path, _ := p.cstring("/proc/" + strconv.Itoa(t.PID) + "/ns/user")
 		p.add(step{op: opJoin, name: namespaceStep + "setns", a: [4]uintptr{addr(p, path)}})
 	} else {
-		p.newNamespace(c)
+		p.namespaces(c)
 	}
 	// What it was before, the limit of who joins is set for the payload's sake, too: it is that of the process that forks.
 	p.call("rlimit RLIMIT_NPROC", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, addr(p, &unix.Rlimit{Cur: t.Max, Max: t.Max}))
@@ -40,20 +40,57 @@ func (p *plan) tasks(c *Config) {
 	}
 }
 
-func (p *plan) newNamespace(c *Config) {
-	p.call(namespaceStep+"unshare", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
-	if c.SetUser {
+// namespaces adds what joins the outer namespaces that exist, and makes the others, one in the other. What a namespace may have of the one
+// around it is the soft RLIMIT_NPROC of the process that makes it (create_user_ns, since Linux 5.14), so that is set before; the hard limit
+// stays, since an inner limit may be the larger one.
+func (p *plan) namespaces(c *Config) {
+	t := c.Tasks
+	limits := append(append([]uint64(nil), t.Outer...), t.Max)
+	if t.Joined > 0 {
+		p.namespace, p.setns = int32(t.Namespace), len(p.steps)
+		p.call(namespaceStep+"setns", unix.SYS_SETNS, uintptr(t.Namespace), unix.CLONE_NEWUSER)
+	}
+	if t.Joined < len(limits) && c.SetUser {
 		// Files below /proc/self are root's after a change of user (proc(5)).
 		p.call(namespaceStep+"prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1)
 	}
+	for i := t.Joined; i < len(limits); i++ {
+		if i > 0 {
+			p.softTasks(limits[i-1], hardTasks(c))
+		}
+		p.newNamespace(c)
+	}
+	if t.Joined < len(limits) && c.SetUser {
+		p.call(namespaceStep+"prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	}
+}
+
+// softTasks adds a change of the soft RLIMIT_NPROC. The hard one is what the caller has, or was set before.
+func (p *plan) softTasks(soft, hard uint64) {
+	p.call(namespaceStep+"rlimit RLIMIT_NPROC", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NPROC, addr(p, &unix.Rlimit{Cur: min(soft, hard), Max: hard}))
+}
+
+// hardTasks is the hard RLIMIT_NPROC that the payload has before its namespaces are made.
+func hardTasks(c *Config) uint64 {
+	for i := len(c.Rlimits) - 1; i >= 0; i-- {
+		if c.Rlimits[i].Resource == unix.RLIMIT_NPROC {
+			return c.Rlimits[i].Hard
+		}
+	}
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NPROC, &l) != nil {
+		return unix.RLIM_INFINITY
+	}
+	return l.Max
+}
+
+func (p *plan) newNamespace(c *Config) {
+	p.call(namespaceStep+"unshare", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
 	// An ordinary user may map itself alone, and its group when nobody can get rid of groups any more.
 	for _, f := range []struct{ name, text string }{
 		{"setgroups", "deny"}, {"uid_map", oneID(c.UID)}, {"gid_map", oneID(c.GID)},
 	} {
 		_ = p.write(namespaceStep+f.name, "/proc/self/"+f.name, f.text)
-	}
-	if c.SetUser {
-		p.call(namespaceStep+"prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	}
 }
 
