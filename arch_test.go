@@ -75,6 +75,7 @@ var rules = map[string]rule{
 		reason:   "a gate lets programs go on when somebody else says that there is room; it knows no line and no run",
 	},
 	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
+	"group/fuse":    {external: []string{unix}, reason: "a file system is served without knowing what its files mean"},
 	"group/userns":  {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
 	"bundle": {
 		project:  []string{"admission", "rlimit", "signame"},
