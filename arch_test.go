@@ -45,7 +45,7 @@ var rules = map[string]rule{
 		reason:   "a batch starts runs, in their order, and says what came of them; it measures nothing and knows no command line",
 	},
 	"runtime": {
-		project:  []string{"admission", "bundle", "limit", "meter", "proc", "rlimit", "runtime/..."},
+		project:  []string{"admission", "bundle", "group", "limit", "meter", "proc", "rlimit", "runtime/..."},
 		external: []string{unix, spec, spec + "/features", "github.com/moby/sys/capability"},
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},
@@ -83,6 +83,8 @@ var rules = map[string]rule{
 		reason:   "a bundle is read and judged without anything that runs it, so that others can use the package for that",
 	},
 	"admission": {external: []string{unix}, reason: "who waits for memory knows neither bundles nor containers: tools of others can use the line"},
+
+	"group": {project: []string{"proc"}, external: []string{unix}, reason: "a tree of groups counts and decides; it measures nothing, signals nobody and knows no container"},
 
 	"meter":  {project: []string{"libproc", "proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
 	"limit":  {reason: "the policy is pure: it gets numbers and returns decisions"},
