@@ -61,7 +61,7 @@ test-arm64:
 race: test-packages
 	@command -v "$$($(GO) env CC | cut -d ' ' -f 1)" >/dev/null || { \
 		echo "make race: the race detector needs cgo, and there is no C compiler ($$($(GO) env CC)): install gcc" >&2; exit 1; }
-	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+	GORACE="$${GORACE:-atexit_sleep_ms=0}" CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./... # else each process of a test sleeps a second at its end
 
 lint:
 	@files="$$(gofmt -l .)"; if [ -n "$$files" ]; then echo "gofmt -w is due for:" >&2; echo "$$files" >&2; exit 1; fi

@@ -25,11 +25,12 @@
 //
 // The directory has a table of all tickets that wait or hold a reservation (file line). Who changes it locks it, for some microseconds. Each process that has a
 // ticket in it holds a lock of its own besides, on one byte. These are locks of fcntl(2): the kernel gives them back when the process dies, however it does,
-// and a fork does not have them. Tickets of who has no lock are void; the first in the line looks for such ones twice a second.
+// and a fork does not have them. Tickets of who has no lock are void; the first in the line looks for such ones at most four times a second, and at once when
+// a process that holds a reservation has ended: it watches up to 64 of them (pidfd_open(2)).
 //
 // Only the first in the line looks at the memory, from twice to ten times a second, the oftener the less is missing. It admits itself, then wakes the one behind it: one by
 // one. All others sleep until they are woken (each process by a pipe with a name in the directory), but for a look whether
-// the first still does its duty: the second each second, those behind it each ten. One that does not, stopped by Ctrl-Z for example, loses its turn until it goes on.
+// the first still does its duty: the second each second, the third every two seconds, and so on up to once a minute. One that does not, stopped by Ctrl-Z for example, loses its turn until it goes on.
 //
 // What a process knows of its own tickets does not depend on the table: when that was damaged or removed, everybody puts its own back.
 //

@@ -13,7 +13,7 @@ import (
 
 const (
 	netTime    = time.Second            // between looks of the second: whether the first is there;
-	netMost    = 10                     // those behind it take up to so many times that
+	netMost    = 60                     // those behind it take up to so many times that
 	absentTime = 2 * time.Second        // a first one that does not look for so long loses its turn until it does
 	sweepTime  = 250 * time.Millisecond // between looks for processes that have died, at least
 	turnMost   = 16                     // admissions in one turn: others want the table, too
@@ -25,10 +25,12 @@ type line struct {
 	mu       sync.Mutex
 	t        *table
 	bell     bell
+	vigil    vigil              // of who is first
 	own      map[uint64]*Ticket // tickets that have or are to have a record, by number
 	wants    map[*Ticket]bool   // those that wait
 	dirty    []*Ticket          // those whose record is to be changed
 	watching bool               // there is a goroutine that runs watch
+	looking  bool               // the newest turn has looked at the memory, in vain
 	rings    []uint32           // processes to be woken when the table is unlocked
 	base     time.Time
 	mono     int64 // monotonic clock at base, in nanoseconds
@@ -79,6 +81,7 @@ func (l *line) close() {
 		l.fail(t, ErrClosed)
 	}
 	l.closed = true
+	l.attend(nil)
 	l.bell.close()
 	l.t.close()
 }
@@ -94,11 +97,14 @@ func monotonic() int64 {
 
 // change locks the table, brings the records of this process up to date, calls f, which may be nil, and wakes who is to be woken. It needs mu, as does
 // everything below unless it says otherwise.
-func (l *line) change(f func(now int64) error) error {
+func (l *line) change(f func(now int64) error) error { return l.changeWithin(lockTime, f) }
+
+// changeWithin is change that waits for the table for so long.
+func (l *line) changeWithin(patience time.Duration, f func(now int64) error) error {
 	if l.closed {
 		return ErrClosed
 	}
-	if err := l.t.lock(lockTime); err != nil {
+	if err := l.t.lock(patience); err != nil {
 		return err
 	}
 	err := l.update()
@@ -263,10 +269,11 @@ func (l *line) turn() (next time.Duration, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.wants) == 0 {
+		l.attend(nil)
 		l.watching = false
 		return 0, false
 	}
-	next = netTime
+	next, l.looking = netTime, false
 	err := l.change(func(now int64) (err error) {
 		l.bell.hang(l.t.proc)
 		if err = l.collect(); err == nil && len(l.wants) > 0 {
@@ -278,6 +285,9 @@ func (l *line) turn() (next time.Duration, more bool) {
 		for t := range l.wants {
 			l.fail(t, err)
 		}
+	}
+	if !l.looking {
+		l.attend(nil) // that is for who is first
 	}
 	l.watching = len(l.wants) > 0
 	return next, l.watching
@@ -399,8 +409,8 @@ func (l *line) look(i int, now int64) (next time.Duration, err error) {
 	if !l.wants[t] {
 		return 0, l.t.drop(i) // it was given up when the table could not be written
 	}
-	if now-h.checked >= int64(sweepTime) {
-		h.checked = now
+	if l.vigil.died || now-h.checked >= int64(sweepTime) {
+		l.vigil.died, h.checked = false, now
 		if err := l.t.sweep(); err != nil {
 			return 0, err
 		}
@@ -425,9 +435,35 @@ func (l *line) look(i int, now int64) (next time.Duration, err error) {
 	}
 	k := choose(s)
 	if k == nobody {
+		l.looking = true
+		if l.attendHolders(now); l.vigil.died {
+			return 0, l.t.writeHead()
+		}
 		return nextLook(first.needs()-s.usable(), m.Total), l.t.writeHead()
 	}
 	return 0, l.admit(order[k], first.ticket, s, m, now)
+}
+
+// attendHolders watches those whose reservation would make room by their end.
+func (l *line) attendHolders(now int64) {
+	var pids []int
+	known := map[uint32]bool{}
+	for i := range l.t.list {
+		r := &l.t.list[i]
+		if r.left(now) == 0 || known[r.proc] {
+			continue
+		}
+		known[r.proc] = true
+		lives, pid := l.t.holder(r.proc)
+		if !lives {
+			l.vigil.died = true
+			return
+		}
+		if pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	l.attend(pids)
 }
 
 // order lists the records of those who wait and are there, in the order in which they came.

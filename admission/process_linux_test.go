@@ -139,7 +139,7 @@ func (p *waiter) says(want string) {
 		if got != want {
 			p.t.Fatalf("process %d says %q, want %q", p.cmd.Process.Pid, got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatalf("process %d does not say %q", p.cmd.Process.Pid, want)
 	}
 }
@@ -172,7 +172,7 @@ func (p *waiter) kill() {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("still not: %s", what)
 		}

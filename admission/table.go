@@ -303,12 +303,21 @@ func (t *table) dropAll(dead func(*record) bool) error {
 
 // alive tells whether the process of that number lives: its lock is there.
 func (t *table) alive(proc uint32) bool {
+	lives, _ := t.holder(proc)
+	return lives
+}
+
+// holder tells, too, which process it is; 0: this one, or one of another pid namespace (fcntl(2): F_GETLK).
+func (t *table) holder(proc uint32) (lives bool, pid int) {
 	if int(proc) == t.proc {
-		return true
+		return true, 0
 	}
 	l := lockOf(unix.F_WRLCK, int64(firstProc)+int64(proc), 1)
 	_, err := ignoringEINTR(func() (int, error) { return 0, unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) })
-	return err != nil || l.Type != unix.F_UNLCK
+	if err != nil {
+		return true, 0
+	}
+	return l.Type != unix.F_UNLCK, max(int(l.Pid), 0)
 }
 
 // sweep drops the records of all processes that have died.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -113,7 +115,10 @@ type Ticket struct {
 	looked  bool  // Observe was told of Looked
 	began   int64 // first TryNow or Wait
 	written int64 // what the record says of used
+	owes    bool  // it is to say more
 	done    bool  // it was released
+
+	left atomic.Int64 // Outstanding, as it was last
 }
 
 // Join checks criteria and returns a ticket; its place in the line is that of its Wait. The error is ErrImpossible when they can never be met: more
@@ -142,6 +147,7 @@ func (q *Queue) join(c Criteria, total int64) (*Ticket, error) {
 	t := &Ticket{q: q, c: c, slot: -1}
 	t.rec.claim = claim{required: c.Available.Of(total), reserve: c.Reserve, pressure: c.Pressure}
 	t.rec.settle = int64(c.Settle)
+	t.left.Store(c.Reserve)
 	if err := possible(t.rec.claim, total); err != nil {
 		return nil, err
 	}
@@ -353,21 +359,31 @@ func (t *Ticket) Admission() Event {
 }
 
 // Used tells how many bytes the start uses now. The most that it has used is subtracted from its reservation. It costs next to nothing when that has
-// not grown by much.
+// not grown by much, and it does not wait: what others see may be what an earlier call told, until the next call.
 func (t *Ticket) Used(bytes int64) {
 	l := t.q.line
-	l.mu.Lock()
+	if !l.mu.TryLock() {
+		return
+	}
 	defer l.mu.Unlock()
-	if t.rec.state != holding || bytes <= t.rec.used {
+	if t.rec.state != holding {
 		return
 	}
-	t.rec.used = bytes
-	if t.rec.reserve == 0 || t.written >= t.rec.reserve || bytes < t.rec.reserve && bytes-t.written < max(t.rec.reserve/usedPart, usedLeast) {
+	if bytes > t.rec.used {
+		t.rec.used = bytes
+		t.owes = t.owes || t.rec.reserve > 0 && t.written < t.rec.reserve &&
+			(bytes >= t.rec.reserve || bytes-t.written >= max(t.rec.reserve/usedPart, usedLeast))
+	}
+	t.left.Store(t.rec.left(l.now()))
+	if !t.owes {
 		return
 	}
-	t.written = bytes
-	l.dirty = append(l.dirty, t)
-	_ = l.change(nil) // else with the next change
+	if !slices.Contains(l.dirty, t) {
+		l.dirty = append(l.dirty, t)
+	}
+	if l.changeWithin(0, nil) == nil {
+		t.written, t.owes = t.rec.used, false
+	}
 }
 
 // What is used is written when it has grown by this part of the reservation, and at least by so much.
@@ -376,12 +392,20 @@ const (
 	usedLeast = 1 << 20
 )
 
-// Outstanding is how much of the reservation is neither used nor void, in bytes: once it is 0 it stays so, and Used need not be called any more.
+// Outstanding is how much of the reservation is neither used nor void, in bytes: once it is 0 it stays so, and Used need not be called any more. It does
+// not wait either.
 func (t *Ticket) Outstanding() int64 {
 	l := t.q.line
-	l.mu.Lock()
+	if !l.mu.TryLock() {
+		return t.left.Load()
+	}
 	defer l.mu.Unlock()
-	return t.rec.left(l.now())
+	n := t.rec.left(l.now())
+	if t.owes && n == 0 && l.now() < t.rec.until {
+		n = 1 // the others do not know yet that it was used
+	}
+	t.left.Store(n)
+	return n
 }
 
 // Release gives the reservation back, or the place in the line. It may be called more than once, and by who was not admitted.

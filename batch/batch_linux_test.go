@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -3,7 +3,7 @@
 //
 //	go run ./bench                    every measurement, in about ten minutes
 //	go run ./bench -only launch       one measurement, to standard output
-//	go run ./bench -only escapes      one proof (escapes, survivors, falsekills), which fails when a single run of it does
+//	go run ./bench -only escapes      one proof (escapes, survivors, falsekills, batch), which fails when a single run of it does
 //	MEMLIMIT=path go run ./bench      beside another limiter with the command line LIMIT -- COMMAND [ARGS]
 //
 // It builds mlrun and the workloads itself, keeps everything in a directory of its own, and leaves no container behind. It knows
@@ -38,7 +38,8 @@ type measurement struct {
 }
 
 var measurements = []measurement{overshootMeasurement, returnMeasurement, launchMeasurement, stateMeasurement, listMeasurement, residentMeasurement,
-	monitorMeasurement, quotaMeasurement, gateMeasurement, escapesMeasurement, survivorsMeasurement, falsekillsMeasurement}
+	monitorMeasurement, quotaMeasurement, gateMeasurement, admissionMeasurement,
+	escapesMeasurement, survivorsMeasurement, falsekillsMeasurement, batchMeasurement}
 
 func main() {
 	runs := flag.Int("runs", defaultRuns, "`N` rounds; quick measurements take ten times as many, slow ones fewer")

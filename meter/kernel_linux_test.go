@@ -226,7 +226,7 @@ step(pid)`)
 	m.Set(identify(t, lines.Text()))
 	base := m.Exact()
 	// A process that starts in the same tick as the reading ends (1/100 s) is not known to be newer.
-	for end := time.Now().Add(10 * time.Second); time.Since(base.At) < base.Cost+20*time.Millisecond && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Since(base.At) < base.Cost+20*time.Millisecond && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	fmt.Fprintln(in)

@@ -138,7 +138,7 @@ func (p *process) signal(s syscall.Signal) {
 func (p *process) stop() {
 	p.t.Helper()
 	p.signal(unix.SIGSTOP)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if s, err := proc.Root.Stat(p.id.PID); err == nil && s.Stopped() {
 			return
 		}
@@ -235,7 +235,7 @@ func TestZombie(t *testing.T) {
 	alive := start(t, nil, "private 16")
 	m := newMeter(t, p.id, alive.id)
 	p.in("exit")
-	for end := time.Now().Add(10 * time.Second); proc.Root.Alive(p.id); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); proc.Root.Alive(p.id); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not end")
 		}

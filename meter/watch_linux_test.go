@@ -33,9 +33,9 @@ func watched(t *testing.T, p *process) *meter.Watch {
 	return w
 }
 
-// until waits for a cause, at most 10 s.
+// until waits for a cause, at most a minute.
 func until(w *meter.Watch, want meter.Cause) bool {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if w.Wait(time.Second, want)&want != 0 {
 			return true
 		}
@@ -47,7 +47,7 @@ func until(w *meter.Watch, want meter.Cause) bool {
 func asleep(t *testing.T, w *meter.Watch) {
 	t.Helper()
 	const quiet = 50 * time.Millisecond
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if !w.Sleep() {
 			continue
 		}

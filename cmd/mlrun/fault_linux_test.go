@@ -320,7 +320,7 @@ func TestReaperStoppedByPayload(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it waits for a process that is stopped")
 		_ = c.Process.Kill()
 		<-ended

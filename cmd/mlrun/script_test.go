@@ -133,8 +133,8 @@ func expandConfigs(dir string) error {
 }
 
 const (
-	scriptsTimeout = 4 * time.Minute  // for all of them, with the race detector too
-	waitTimeout    = 20 * time.Second // for one condition
+	scriptsTimeout = 15 * time.Minute // for all of them, with the race detector too
+	waitTimeout    = time.Minute      // for one condition
 	waitStep       = 10 * time.Millisecond
 )
 

@@ -19,7 +19,7 @@ import (
 	"mlrun/proc"
 )
 
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 // eventually waits until ok, which is asked again and again.
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -96,7 +96,7 @@ func (s *shell) end() {
 	go func() { s.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		s.cmd.Process.Kill()
 		<-done
 	}

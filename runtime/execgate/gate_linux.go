@@ -266,6 +266,10 @@ func (g *Gate) went(thread int, a attempt) {
 
 // enter lets a call go on; false: it does not wait any more.
 func (g *Gate) enter(c *call, t Ticket, now time.Time) bool {
+	noted, pid := t != nil || g.cfg.Reserve == 0, 0
+	if noted {
+		pid = process(c.thread) // afterwards its number may not be there any more
+	}
 	if e := goOn(c.listener, c.id); e != 0 {
 		if t != nil {
 			t.Release()
@@ -278,8 +282,8 @@ func (g *Gate) enter(c *call, t Ticket, now time.Time) bool {
 	g.count(func(s *Stats) { s.Execs++ })
 	g.newest = now
 	g.went(c.thread, c.attempt)
-	if t != nil || g.cfg.Reserve == 0 {
-		g.ledger.add(process(c.thread), c.program, t)
+	if noted {
+		g.ledger.add(pid, c.program, t)
 		g.open = g.open || t != nil
 	}
 	return true

@@ -211,9 +211,9 @@ func (s *scene) end(p *launch.Process) syscall.WaitStatus {
 // until waits for a condition.
 func (s *scene) until(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			s.t.Fatalf("%s: not within 20 s; %+v, %+v", what, s.gate.Stats(), s.notices)
+			s.t.Fatalf("%s: not within a minute; %+v, %+v", what, s.gate.Stats(), s.notices)
 		}
 	}
 }

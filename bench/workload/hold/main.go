@@ -15,13 +15,17 @@ import (
 )
 
 func main() {
-	file := flag.String("note", "", "`FILE` of the note")
+	file := flag.String("note", "", "`FILE` of the note; none without")
 	size := flag.Int64("size", 0, "`BYTES` to touch, in small pages")
 	then := flag.String("then", "idle", "idle, burn (use the CPU) or churn (map, touch and unmap 1 MiB again and again)")
+	lasts := flag.Duration("for", 0, "end after this `TIME`; 0: never")
 	flag.Parse()
 	if err := hold(*file, *size); err != nil {
 		fmt.Fprintln(os.Stderr, "hold:", err)
 		os.Exit(1)
+	}
+	if *lasts > 0 {
+		time.AfterFunc(*lasts, func() { os.Exit(0) })
 	}
 	for {
 		switch *then {
@@ -42,6 +46,9 @@ func hold(file string, size int64) error {
 		if _, err := touched(size); err != nil {
 			return err
 		}
+	}
+	if file == "" {
+		return nil
 	}
 	n, err := note.Open(file)
 	if err != nil {
