@@ -329,7 +329,7 @@ func FuzzMessage(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &Server{fs: &notes{}, files: map[uint64]*open{1: {file: 1}, 2: {}}}
+		s := &Server{fs: &notes{}, files: map[uint64]*open{1: {file: 1}, 2: {dir: true}}}
 		r, err := parse(b)
 		if err != nil {
 			return

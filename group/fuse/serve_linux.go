@@ -58,8 +58,10 @@ type Server struct {
 
 // open is an open file or directory.
 type open struct {
+	dir     bool
 	file    any
 	content []byte
+	list    []Entry
 }
 
 // request is one message of the kernel.
@@ -235,9 +237,9 @@ func (s *Server) open(r request) ([]byte, error) {
 	if len(r.arg) < 8 {
 		return nil, unix.EPROTO
 	}
-	o := &open{}
+	o := &open{dir: r.op == opOpendir}
 	var err error
-	if r.op == opOpen {
+	if !o.dir {
 		o.file, err = s.fs.Open(r.caller, r.node, int(order.Uint32(r.arg)))
 	} else {
 		_, err = s.fs.Attr(r.caller, r.node)
@@ -249,26 +251,26 @@ func (s *Server) open(r request) ([]byte, error) {
 	s.files[s.last] = o
 	out := make([]byte, 16) // struct fuse_open_out
 	order.PutUint64(out, s.last)
-	if r.op == opOpen {
+	if !o.dir {
 		order.PutUint32(out[8:], directIO)
 	}
 	return out, nil
 }
 
-// at is the part of the argument that reads, writes and releases begin with: the file, and where in it.
-func (s *Server) at(r request) (o *open, offset uint64, size int, err error) {
+// at is the part of the argument that reads and writes begin with: the file or directory, and where in it.
+func (s *Server) at(r request, dir bool) (o *open, offset uint64, size int, err error) {
 	if len(r.arg) < 20 {
 		return nil, 0, 0, unix.EPROTO
 	}
 	o = s.files[order.Uint64(r.arg)]
-	if o == nil {
+	if o == nil || o.dir != dir {
 		return nil, 0, 0, unix.EBADF
 	}
 	return o, order.Uint64(r.arg[8:]), int(order.Uint32(r.arg[16:])), nil
 }
 
 func (s *Server) read(r request) ([]byte, error) {
-	o, offset, size, err := s.at(r)
+	o, offset, size, err := s.at(r, false)
 	if err != nil {
 		return nil, err
 	}
@@ -285,21 +287,20 @@ func (s *Server) read(r request) ([]byte, error) {
 }
 
 func (s *Server) readdir(r request) ([]byte, error) {
-	o, offset, size, err := s.at(r)
+	o, offset, size, err := s.at(r, true)
 	if err != nil {
 		return nil, err
 	}
-	if offset == 0 || o.file == nil {
+	if offset == 0 {
 		list, err := s.fs.List(r.caller, r.node)
 		if err != nil {
 			return nil, err
 		}
-		o.file = append([]Entry{{Name: ".", Node: r.node, Dir: true}, {Name: "..", Node: r.node, Dir: true}}, list...)
+		o.list = append([]Entry{{Name: ".", Node: r.node, Dir: true}, {Name: "..", Node: r.node, Dir: true}}, list...)
 	}
 	var out []byte
-	list := o.file.([]Entry)
-	for i := offset; i < uint64(len(list)); i++ {
-		e := list[i]
+	for i := offset; i < uint64(len(o.list)); i++ {
+		e := o.list[i]
 		b := make([]byte, (24+len(e.Name)+7)/8*8) // struct fuse_dirent
 		if len(out)+len(b) > size {
 			break
@@ -318,7 +319,7 @@ func (s *Server) readdir(r request) ([]byte, error) {
 }
 
 func (s *Server) write(r request) ([]byte, error) {
-	o, _, size, err := s.at(r)
+	o, _, size, err := s.at(r, false)
 	if err != nil {
 		return nil, err
 	}
@@ -339,11 +340,11 @@ func (s *Server) release(r request) error {
 	}
 	h := order.Uint64(r.arg)
 	o := s.files[h]
-	if o == nil {
+	if o == nil || o.dir != (r.op == opReleasedir) {
 		return unix.EBADF
 	}
 	delete(s.files, h)
-	if r.op == opRelease {
+	if !o.dir {
 		s.fs.Release(o.file)
 	}
 	return nil
@@ -353,7 +354,7 @@ func (s *Server) release(r request) error {
 func (s *Server) end() {
 	for h, o := range s.files {
 		delete(s.files, h)
-		if _, dir := o.file.([]Entry); !dir && o.file != nil {
+		if !o.dir {
 			s.fs.Release(o.file)
 		}
 	}
