@@ -35,7 +35,7 @@ const (
 // downwards only.
 var rules = map[string]rule{
 	"cmd/mlrun": {
-		project:  []string{"admission", "batch", "bundle", "rlimit", "runtime/...", "signame"},
+		project:  []string{"admission", "batch", "bundle", "group", "rlimit", "runtime/...", "signame"},
 		external: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", unix, spec},
 		reason:   "package main holds flags, texts and exit codes; what they mean is in bundle and runtime",
 	},
@@ -50,7 +50,7 @@ var rules = map[string]rule{
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},
 	"runtime/supervise": {
-		project:  []string{"limit", "meter", "proc", "rlimit", "runtime/catch", "runtime/launch", "signame"},
+		project:  []string{"group", "limit", "meter", "proc", "rlimit", "runtime/catch", "runtime/launch", "signame"},
 		external: []string{unix},
 		reason:   "a supervisor runs one payload; it knows no bundle, no container and no state directory",
 	},
