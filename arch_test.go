@@ -35,7 +35,7 @@ const (
 // downwards only.
 var rules = map[string]rule{
 	"cmd/mlrun": {
-		project:  []string{"admission", "batch", "bundle", "rlimit", "runtime/...", "signame"},
+		project:  []string{"admission", "batch", "bundle", "group", "rlimit", "runtime/...", "signame"},
 		external: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", unix, spec},
 		reason:   "package main holds flags, texts and exit codes; what they mean is in bundle and runtime",
 	},
@@ -50,7 +50,7 @@ var rules = map[string]rule{
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},
 	"runtime/supervise": {
-		project:  []string{"limit", "meter", "proc", "rlimit", "runtime/catch", "runtime/launch", "signame"},
+		project:  []string{"group", "limit", "meter", "proc", "rlimit", "runtime/catch", "runtime/launch", "signame"},
 		external: []string{unix},
 		reason:   "a supervisor runs one payload; it knows no bundle, no container and no state directory",
 	},
@@ -75,7 +75,13 @@ var rules = map[string]rule{
 		reason:   "a gate lets programs go on when somebody else says that there is room; it knows no line and no run",
 	},
 	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
-	"group/userns":  {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
+	"group/fuse":    {external: []string{unix}, reason: "a file system is served without knowing what its files mean"},
+	"group/groupfs": {
+		project:  []string{"group", "group/fuse", "meter", "proc"},
+		external: []string{unix},
+		reason:   "files show what the tree says, and change it; what has moved is measured, and knows no run",
+	},
+	"group/userns": {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
 	"bundle": {
 		project:  []string{"admission", "rlimit", "signame"},
 		external: []string{unix, spec},

@@ -64,37 +64,41 @@ type sampler struct {
 	report callbacks
 
 	// What is known of the group
-	use        limit.Use     // at most, as of the newest sample
-	mapped     *meter.Mapped // nil: not there, or not needed yet
-	mappedAt   int64         // memory of the whole machine at the newest sample
-	looks      int           // since then
-	size       int           // members at the newest sample
-	version    uint64        // of the group, as the meter knows it
-	lastTaken  time.Time     // when that was
-	steady     time.Time     // when the bound has changed last by more than a small part
-	ceiling    bool          // the group was told to end
-	muted      bool          // it is over the limit, which was said
-	answer     *word         // to the breach that was reported
-	throttle   throttle      // over the soft limit, or out of CPU time
-	account    account       // what is limited besides memory
-	nudged     time.Time     // when the reapers were looked at
-	observed   bool          // nobody tells what has been used, so it is looked at,
-	observedAt time.Time     // at last then
-	again      bool          // a sample is due now, whatever was said before
-	paused     *proc.Frozen  // not nil: stopped by request
-	due        time.Time     // when the next sample is
-	start      time.Time
-	reading    bool             // an exact reading is being made aside
-	spent      time.Duration    // by these
-	readBound  int64            // the bound when the newest of these began
-	verified   time.Time        // when the newest of the others began
-	used       func(int64) bool // of Config
-	warned     int              // percent
-	swapAt     int64            // of the machine, at the newest exact reading
-	events     eventState       // see events_linux.go
-	alarmed    time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
-	alarmedAt  time.Time
-	breachAt   time.Time
+	use       limit.Use     // at most, as of the newest sample
+	mapped    *meter.Mapped // nil: not there, or not needed yet
+	mappedAt  int64         // memory of the whole machine at the newest sample
+	looks     int           // since then
+	size      int           // members at the newest sample
+	version   uint64        // of the group, as the meter knows it
+	lastTaken time.Time     // when that was
+	steady    time.Time     // when the bound has changed last by more than a small part
+	ceiling   bool          // the group was told to end
+	muted     bool          // it is over the limit, which was said
+	answer    *word         // to the breach that was reported
+	throttle  throttle      // over the soft limit, or out of CPU time
+	account   account       // what is limited besides memory
+	nudged    time.Time     // when the reapers were looked at
+	again     bool          // a sample is due now, whatever was said before
+	// observed: nobody tells what has been used, so it is looked at; at last at observedAt.
+	observed   bool
+	observedAt time.Time
+	paused     *proc.Frozen // not nil: stopped by request
+	share      share        // of the groups that the run is in
+	// kernelTasks: the kernel holds the limits of processes of these groups.
+	kernelTasks bool
+	due         time.Time // when the next sample is
+	start       time.Time
+	reading     bool             // an exact reading is being made aside
+	spent       time.Duration    // by these
+	readBound   int64            // the bound when the newest of these began
+	verified    time.Time        // when the newest of the others began
+	used        func(int64) bool // of Config
+	warned      int              // percent
+	swapAt      int64            // of the machine, at the newest exact reading
+	events      eventState       // see events_linux.go
+	alarmed     time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
+	alarmedAt   time.Time
+	breachAt    time.Time
 
 	holding   atomic.Bool // the group is stopped on purpose, or about to be: no stop of the payload is anybody else's
 	throttled atomic.Bool // and it is the soft limit's
@@ -125,7 +129,7 @@ type stats struct {
 func newSampler(fs proc.FS, g *proc.Group, p limit.Policy, mode meter.Mode, report callbacks) *sampler {
 	s := &sampler{
 		fs: fs, group: g, meter: meter.New(fs), policy: p, mode: mode, report: report,
-		done: make(chan struct{}), poke: make(chan struct{}, 1),
+		done: make(chan struct{}), poke: make(chan struct{}, 1), share: share{room: limit.Alone(), most: 1<<63 - 1},
 	}
 	s.stats.memory.Meter = string(meter.Poll)
 	s.account.report = report.much
@@ -142,6 +146,9 @@ func (s *sampler) run() {
 	// The first sample waits as long as an empty group may: nothing of the payload runs yet.
 	s.due = s.start.Add(s.policy.Next(limit.Use{}))
 	settle := s.start.Add(settleAfter)
+	if s.share.seat != nil {
+		s.due = s.start // what the others leave is not known yet
+	}
 	if !s.account.budget.Unlimited() {
 		s.account.due = s.start
 	}
@@ -161,7 +168,7 @@ func (s *sampler) run() {
 			// Nothing has grown yet: what was known is still true.
 			s.events.asleep = false
 			s.under(now)
-			s.due = now.Add(s.policy.Next(s.use))
+			s.due = now.Add(s.policy.NextShared(s.use, s.share.room))
 		case !s.due.After(now):
 			s.due = now.Add(s.tick(now))
 		}
@@ -178,6 +185,7 @@ func (s *sampler) run() {
 		if !s.events.tried && settle.Before(until) {
 			until = settle
 		}
+		s.awaited(time.Until(until))
 		cause = s.wait(time.Until(until))
 	}
 	s.endStop(time.Now())
@@ -330,10 +338,11 @@ func (s *sampler) sample(now time.Time) time.Duration {
 		if s.worthForPeak(now) {
 			s.aside(nil)
 		}
+		wait = s.shared(now, wait)
 		s.warn(now, wait)
 		return wait
 	default:
-		return s.measure(now, before)
+		return s.shared(now, s.measure(now, before))
 	}
 }
 

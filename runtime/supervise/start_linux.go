@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"mlrun/group"
 	"mlrun/limit"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
@@ -62,6 +63,7 @@ func (l *loop) launched(p *launch.Process, lend bool, err error) {
 	if lend {
 		l.term.lent = p.PID
 	}
+	l.listen()
 	l.event(event{kind: evCreated})
 	if l.state.phase >= stopping { // it was asked to end before it was there
 		l.killAll()
@@ -239,6 +241,9 @@ func (l *loop) startSampler() {
 			}
 		},
 	})
+	s.share.seat, s.share.report = l.cfg.Seat, func(d group.Doom, urgent bool, top []Victim) {
+		l.post(func(l *loop) { l.doomed(d, urgent, top) })
+	}
 	s.account.budget, s.used = l.cfg.Budget.Calm(), l.cfg.Used
 	s.observed = l.proc.Observed()
 	l.sampler = s

@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"mlrun/group"
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
@@ -57,6 +58,7 @@ type Config struct {
 	Memory limit.Policy
 	Budget limit.Budget // the other limits
 	Meter  meter.Mode
+	Seat   *group.Seat    // in the groups whose limits the run obeys, too; the caller gives it back after the run; nil: none
 	Signal syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
 	Grace  time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
 	Strict bool           // who is over Memory has no grace period: it could be used to grow beyond the limit

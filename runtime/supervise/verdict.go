@@ -46,6 +46,7 @@ type Verdict struct {
 	CoreDumped bool   `json:"coreDumped,omitempty"`
 
 	Exceeded *Exceeded `json:"exceeded,omitempty"` // the limit, when Reason is one of those besides memory
+	Group    *InGroup  `json:"group,omitempty"`    // the limit group that ended the run, when it was no limit of the run's own
 	Throttle *Throttle `json:"throttle,omitempty"` // with a quota of CPU time
 	Rlimit   *Rlimited `json:"rlimit,omitempty"`   // the limit of setrlimit(2) that ended it
 
@@ -109,6 +110,15 @@ func (m *Memory) limits(p limit.Policy) {
 	if p.Limit > 0 || p.Swap > 0 {
 		m.Held, m.Overshoot, m.OnBreach = "sampled", p.Bound, p.OnBreach.String()
 	}
+}
+
+// InGroup is the limit of a group of runs, which this one was ended for.
+type InGroup struct {
+	ID       int64  `json:"id"`
+	Label    string `json:"label,omitempty"`
+	Limit    int64  `json:"limit"`
+	Observed int64  `json:"observed"`       // of all runs of the group together
+	Unit     string `json:"unit,omitempty"` // "bytes", "processes"; none: it was asked to end
 }
 
 // Exceeded is a limit other than that of memory.
