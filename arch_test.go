@@ -75,7 +75,13 @@ var rules = map[string]rule{
 		reason:   "a gate lets programs go on when somebody else says that there is room; it knows no line and no run",
 	},
 	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
-	"group/userns":  {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
+	"group/fuse":    {external: []string{unix}, reason: "a file system is served without knowing what its files mean"},
+	"group/groupfs": {
+		project:  []string{"group", "group/fuse", "meter", "proc"},
+		external: []string{unix},
+		reason:   "files show what the tree says, and change it; what has moved is measured, and knows no run",
+	},
+	"group/userns": {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
 	"bundle": {
 		project:  []string{"admission", "rlimit", "signame"},
 		external: []string{unix, spec},
