@@ -125,7 +125,7 @@ func (c *checker) user(n int, user *specs.User) {
 // rlimits checks process.rlimits. All three members are required: a limit of 0
 // must be written, not come from a member that was forgotten.
 func (c *checker) rlimits(n int, list []specs.POSIXRlimit) {
-	seen := map[string]bool{}
+	seen := map[int]bool{}
 	for i, e := range c.elements(n) {
 		if c.nodes[e].kind != object {
 			continue // recorded by decode
@@ -134,10 +134,11 @@ func (c *checker) rlimits(n int, list []specs.POSIXRlimit) {
 		typ, ok := rlimit.Lookup(limit.Type)
 		if !ok {
 			c.wrongMember(e, "type", "one of "+strings.Join(rlimit.Names(), ", "))
-		} else if seen[limit.Type] {
+		} else if seen[typ.Resource] { // by the number: two names can be one limit
 			c.wrongMember(e, "type", "a type that is not in the list before")
+		} else {
+			seen[typ.Resource] = true
 		}
-		seen[limit.Type] = true
 
 		soft, hard := c.member(e, "soft"), c.member(e, "hard")
 		if soft < 0 {

@@ -228,7 +228,7 @@ func TestInvalid(t *testing.T) {
 			`annotations["dev.mlrun.memory.on-breach"]: found "stop", want a string: ` + wantBreach}},
 
 		{"group", config(`"annotations": {"dev.mlrun.group": "a\u000ab"}`), []string{
-			`annotations["dev.mlrun.group"]: found "a\nb", want a string: ` + wantGroup}},
+			`annotations["dev.mlrun.group"]: found "a\u000ab", want a string: ` + wantGroup}},
 		{"settings", config(`"annotations": {"dev.mlrun.memory.on-breach": "signal:KILL", "dev.mlrun.memory.overshoot": "1T",
 			"dev.mlrun.memory.meter": "Poll", "dev.mlrun.memory.x": "1", "dev.mlrun.memory.grace": ""}`), []string{
 			`annotations["dev.mlrun.memory.on-breach"]: found "signal:KILL", want a string: kill: SIGKILL can not be caught, and kill leaves nothing behind`,

@@ -89,23 +89,30 @@ func Parse(s string) (Change, error) {
 func ParseList(list []string) ([]Change, error) {
 	var changes []Change
 	var wrong []error
-	seen := map[string]string{}
+	var texts []string // of changes
 	for _, s := range list {
 		c, err := Parse(s)
-		if before, twice := seen[c.Name]; err == nil && twice {
-			err = errors.New(c.Name + ": " + quote(s) + " after " + quote(before) + ": want each type once")
+		if i := slices.IndexFunc(changes, func(b Change) bool { return b.Same(c.Type) }); err == nil && i >= 0 {
+			err = twice(changes[i].Type, c.Type, texts[i], s)
 		}
 		if err != nil {
 			wrong = append(wrong, err)
 			continue
 		}
-		seen[c.Name] = s
-		changes = append(changes, c)
+		changes, texts = append(changes, c), append(texts, s)
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
 	return changes, nil
+}
+
+// twice is the error for two texts that set one limit.
+func twice(a, b Type, before, s string) error {
+	if a.Name == b.Name {
+		return errors.New(b.Name + ": " + quote(s) + " after " + quote(before) + ": want each type once")
+	}
+	return errors.New(b.Name + ": " + quote(s) + " after " + quote(before) + ": " + a.Name + " is the same limit on " + runtime.GOOS + ": want one of them")
 }
 
 // ParseType reads the name of a type, in any case and with or without RLIMIT_:

@@ -100,6 +100,18 @@ func TestParseList(t *testing.T) {
 	}
 }
 
+// One limit with two names is set once: so it is on darwin, whose numbers these are.
+func TestSame(t *testing.T) {
+	as, rss, data := Type{Name: "RLIMIT_AS", Resource: 5}, Type{Name: "RLIMIT_RSS", Resource: 5}, Type{Name: "RLIMIT_DATA", Resource: 2}
+	if !as.Same(rss) || !as.Same(as) || as.Same(data) || (Type{}).Same(Type{}) {
+		t.Errorf("%v %v %v %v", as.Same(rss), as.Same(as), as.Same(data), (Type{}).Same(Type{}))
+	}
+	want := `RLIMIT_RSS: "rss=5" after "as=4": RLIMIT_AS is the same limit on ` + runtime.GOOS + ": want one of them"
+	if got := twice(as, rss, "as=4", "rss=5").Error(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestApply(t *testing.T) {
 	for in, want := range map[string][2]uint64{"nofile=1:2": {1, 2}, "nofile=3:": {3, 20}, "nofile=:30": {10, 30}} {
 		c, err := Parse(in)

@@ -71,6 +71,10 @@ type Type struct {
 // Key is the name of the type on a command line: "nofile".
 func (t Type) Key() string { return strings.ToLower(strings.TrimPrefix(t.Name, prefix)) }
 
+// Same tells whether t and o are one limit of the kernel. Types with other
+// names can be: RLIMIT_AS and RLIMIT_RSS of darwin have one number.
+func (t Type) Same(o Type) bool { return t.Resource == o.Resource && t.Name != "" && o.Name != "" }
+
 const prefix = "RLIMIT_"
 
 // Limit is a value for one kind of resource. The soft limit is enforced, the

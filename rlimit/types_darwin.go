@@ -2,8 +2,9 @@ package rlimit
 
 import "golang.org/x/sys/unix"
 
-// types are all resource limits of darwin, sorted by name. Units are those of
-// getrlimit(2) and <sys/resource.h>. There is no /proc, and the limits of
+// types are all resource limits of darwin, sorted by name: nine (RLIM_NLIMITS),
+// of which one has two names. Units are those of getrlimit(2) and
+// <sys/resource.h>. There is no /proc, and the limits of
 // another process cannot be read.
 var types = [...]Type{
 	// The same number as RLIMIT_RSS: <sys/resource.h> keeps the two names for

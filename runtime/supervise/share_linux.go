@@ -88,8 +88,8 @@ func (s *sampler) shared(now time.Time, wait time.Duration) time.Duration {
 // readShared reads exactly what the groups have to know: no more often than makes a fifth of the time. false: it is known well enough.
 func (s *sampler) readShared(now time.Time) bool {
 	h := &s.share
-	if s.use.Memory-h.certain(s.use.Memory, s.meter.Least()) <= shareLoose {
-		h.read = now
+	if sure := h.certain(s.use.Memory, s.meter.Least()); s.use.Memory-sure <= shareLoose {
+		h.sure, h.upper = sure, s.use.Memory
 		return true
 	}
 	if now.Sub(h.read) < duty*h.cost {
