@@ -58,10 +58,15 @@ type Config struct {
 	Memory limit.Policy
 	Budget limit.Budget // the other limits
 	Meter  meter.Mode
-	Seat   *group.Seat    // in the groups whose limits the run obeys, too; the caller gives it back after the run; nil: none
-	Signal syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
-	Grace  time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
-	Strict bool           // who is over Memory has no grace period: it could be used to grow beyond the limit
+	// Nest, unless nil, is called before the payload is forked, and may put it into namespaces of its groups. What it returns, unless nil, is called when
+	// the payload waits at the gate, with its pid, or with 0 when there is none or without these namespaces. HeldTasks tells later whether the kernel holds
+	// the limits of processes of the groups.
+	Nest      func(*launch.Config) (after func(pid int))
+	HeldTasks func() bool
+	Seat      *group.Seat    // in the groups whose limits the run obeys, too; the caller gives it back after the run; nil: none
+	Signal    syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
+	Grace     time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
+	Strict    bool           // who is over Memory has no grace period: it could be used to grow beyond the limit
 
 	// Foreground makes the signals that this process gets reach the payload, and the payload a job of its terminal. Nil: no.
 	Foreground *Signals
