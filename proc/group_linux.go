@@ -451,10 +451,19 @@ func (g *Group) Size() int { return int(g.size.Load()) }
 // fewPIDs is how many pids Living looks at that were allocated since the last Update: it must not take long, since in a storm others fork meanwhile.
 const fewPIDs = 64
 
+// livingWait is for how long Living waits for an Update that is under way.
+const livingWait = 5 * time.Millisecond
+
 // Living counts the processes that have not ended, as of now; as of the last Update when another one is under way, or in a storm of forks.
 func (g *Group) Living() int {
-	if !g.mu.TryLock() {
-		return g.Size()
+	for end := time.Now().Add(livingWait); !g.mu.TryLock(); time.Sleep(livingWait / 10) {
+		if time.Now().After(end) {
+			n := g.Size()
+			if n > 0 && !g.fs.Alive(g.Leader()) {
+				n-- // who has ended is a member until the Update after that
+			}
+			return n
+		}
 	}
 	defer g.mu.Unlock()
 	if last, ok := g.newest.Read(); ok && last > g.last && last-g.last <= fewPIDs {
