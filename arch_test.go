@@ -45,7 +45,7 @@ var rules = map[string]rule{
 		reason:   "a batch starts runs, in their order, and says what came of them; it measures nothing and knows no command line",
 	},
 	"runtime": {
-		project:  []string{"admission", "bundle", "group", "limit", "meter", "proc", "rlimit", "runtime/..."},
+		project:  []string{"admission", "bundle", "group", "group/userns", "limit", "meter", "proc", "rlimit", "runtime/..."},
 		external: []string{unix, spec, spec + "/features", "github.com/moby/sys/capability"},
 		reason:   "the lifecycle puts the parts together; it measures nothing itself and knows no command line",
 	},

@@ -20,11 +20,13 @@ func (s *session) join(cfg *supervise.Config) error {
 		return err
 	}
 	cfg.Seat = s.seat
+	cfg.Nest, cfg.HeldTasks = s.nest, s.held
 	return nil
 }
 
 // leave gives the seat back.
 func (s *session) leave() {
+	s.release()
 	if s.seat != nil {
 		s.seat.Leave()
 	}

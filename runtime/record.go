@@ -36,6 +36,7 @@ type record struct {
 	Gate        *gate                `json:"gate,omitempty"`      // before the program is executed; nil: none
 	Admission   *supervise.Admission `json:"admission,omitempty"` // how that stands
 	Group       group.ID             `json:"group,omitempty"`     // limit group; 0: none
+	Nested      uint64               `json:"nested,omitempty"`    // limit of processes of the namespace of a group that the payload is in; 0: in none
 	PreserveFDs int                  `json:"preserveFds,omitempty"`
 	Paused      bool                 `json:"paused,omitempty"`
 	Terminal    bool                 `json:"terminal,omitempty"` // the payload has one of its own

@@ -183,6 +183,7 @@ type session struct {
 	turn       *turn       // nil: it does not wait for memory
 	groups     *group.Tree // nil: it is in no limit group
 	seat       *group.Seat // in one
+	spaces     *namespaces // that its groups have; nil: none
 	publish    *time.Timer // of claim
 	publishing chan struct{}
 

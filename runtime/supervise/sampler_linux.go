@@ -25,14 +25,16 @@ const (
 	steadyPart  = 50                     // and the group has changed by at most this part of it
 	sharedPart  = 90                     // percent of the bound: a reading under it shows that memory is shared
 
-	roomyPart  = 4                      // part of the limit whose headroom lets an ambiguous reading wait,
-	rushPart   = 4                      // and under which a crowd that grows in number is stopped before it is measured
-	lookFrom   = 16                     // members from which the memory of the whole machine is looked at first
-	holdEvery  = 250 * time.Millisecond // how often a group that is held is looked after
-	mutedEvery = 250 * time.Millisecond // samples of a group that goes on over its limit
-	nudgeEvery = time.Second            // looks at the reapers
-	growsOn    = 1 << 20                // bytes that a group must have grown by after it was told to stop
-	victimWait = time.Second            // how long a process that was killed has to give its memory back
+	roomyPart    = 4                      // part of the limit whose headroom lets an ambiguous reading wait,
+	rushPart     = 4                      // and under which a crowd that grows in number is stopped before it is measured
+	lookFrom     = 16                     // members from which the memory of the whole machine is looked at first
+	holdEvery    = 250 * time.Millisecond // how often a group that is held is looked after
+	mutedEvery   = 250 * time.Millisecond // samples of a group that goes on over its limit
+	nudgeEvery   = time.Second            // looks at the reapers
+	observeEvery = time.Second            // looks at what was used, of so many members at most
+	observeMost  = 64
+	growsOn      = 1 << 20     // bytes that a group must have grown by after it was told to stop
+	victimWait   = time.Second // how long a process that was killed has to give its memory back
 )
 
 // word is what the loop answers to a breach.
@@ -77,8 +79,11 @@ type sampler struct {
 	account   account       // what is limited besides memory
 	nudged    time.Time     // when the reapers were looked at
 	again     bool          // a sample is due now, whatever was said before
-	paused    *proc.Frozen  // not nil: stopped by request
-	share     share         // of the groups that the run is in
+	// observed: nobody tells what has been used, so it is looked at; at last at observedAt.
+	observed   bool
+	observedAt time.Time
+	paused     *proc.Frozen // not nil: stopped by request
+	share      share        // of the groups that the run is in
 	// kernelTasks: the kernel holds the limits of processes of these groups.
 	kernelTasks bool
 	due         time.Time // when the next sample is
@@ -294,6 +299,7 @@ func (s *sampler) tick(now time.Time) time.Duration {
 		s.nudged = now
 		s.group.Nudge()
 	}
+	s.observe(now)
 	if s.paused != nil {
 		return s.staysPaused()
 	}
@@ -310,6 +316,14 @@ func (s *sampler) tick(now time.Time) time.Duration {
 		return s.slowDown(now, wait)
 	}
 	return s.doze(now, s.slowDown(now, wait))
+}
+
+// observe looks at what has been used, for the largest resident set and what is lost with a process, when nobody tells.
+func (s *sampler) observe(now time.Time) {
+	if s.observed && now.Sub(s.observedAt) >= observeEvery && s.group.Size() <= observeMost {
+		s.observedAt = now
+		s.group.Usage()
+	}
 }
 
 // sample takes one sample and returns when the next one is due.

@@ -18,6 +18,7 @@ type share struct {
 	read   time.Time
 	cost   time.Duration
 	report func(group.Doom, bool, []Victim)
+	kernel func() bool // the kernel holds the limits of processes of these groups; nil: it does not
 
 	doomed bool // the run was told to end
 	hoped  bool // and then to end at once
@@ -53,7 +54,7 @@ func (s *sampler) publish(exact bool) group.Room {
 		bound = min(bound, h.upper)
 	}
 	room := h.seat.Publish(group.Use{
-		Bound: bound, Sure: h.certain(bound, s.meter.Least()), Processes: int64(s.group.Size()), Exact: exact, Kernel: s.kernelTasks,
+		Bound: bound, Sure: h.certain(bound, s.meter.Least()), Processes: int64(s.group.Size()), Exact: exact, Kernel: h.kernel != nil && h.kernel(),
 	})
 	h.room, h.most = limit.Shared{Memory: room.Memory, Tasks: room.Processes}, room.Most
 	return room
