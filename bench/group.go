@@ -13,15 +13,17 @@ import (
 const (
 	groupsMade   = 1000 // groups of the tree
 	groupRuns    = 50   // runs that are in it, idle
-	groupGrowers = 4    // runs that exceed a limit together
+	groupGrowers = 20   // runs that exceed a limit together
+	groupLeaves  = 4    // groups that they are in, two levels below that limit
 	groupWatch   = 10 * time.Second
 )
 
 var groupMeasurement = measurement{
 	name: "group", title: "Limit groups",
 	text: fmt.Sprintf(`A tree of %d groups below one with limits, and %d idle runs in them. Making a group and asking for one, beside /bin/true; the start of a run in a group, beside that of one
-without. "Monitor" is memory.monitorCpuMs of a run that sleeps for %v, alone and in one of these groups. "Over the limit" is what %d runs of a group with a limit of 512 MiB had
-touched together when they had ended, less the limit: each touches memory as fast as it can, and the whole group ends.`, groupsMade, groupRuns, groupWatch, groupGrowers),
+without. "Monitor" is memory.monitorCpuMs of a run that sleeps for %v, alone and in one of these groups. "Over the limit" is what %d runs in %d groups, which are
+below two groups below one with a limit of 512 MiB, had touched together when they had ended, less the limit: each touches memory as fast as it can, and the whole group
+ends.`, groupsMade, groupRuns, groupWatch, groupGrowers, groupLeaves),
 	run: (*rig).group,
 }
 
@@ -128,6 +130,17 @@ func (r *rig) groupOvershoot(mlrun func(...string) []string) (table, error) {
 	if _, err := r.time(mlrun("group", "create", "--label", "grow", "--memory", strconv.Itoa(limited), "--victim", "kill-group")...); err != nil {
 		return table{}, err
 	}
+	for i := range groupLeaves {
+		mid, leaf := fmt.Sprintf("mid-%d", i/2), fmt.Sprintf("leaf-%d", i)
+		if i%2 == 0 {
+			if _, err := r.time(mlrun("group", "create", "--parent", "grow", "--label", mid, "--memory", "1G")...); err != nil {
+				return table{}, err
+			}
+		}
+		if _, err := r.time(mlrun("group", "create", "--parent", mid, "--label", leaf)...); err != nil {
+			return table{}, err
+		}
+	}
 	for range r.runs {
 		sum, err := r.growTogether(mlrun)
 		if err != nil {
@@ -148,7 +161,8 @@ func (r *rig) growTogether(mlrun func(...string) []string) (sum int64, err error
 			return 0, err
 		}
 		defer n.Close()
-		c, err := r.spawn(mlrun("group", "exec", "--quiet", "--grace", "0", "grow", "--", r.touch, "-note", file, "-size", strconv.Itoa(2*gib), "-phase", "10ms")...)
+		c, err := r.spawn(mlrun("group", "exec", "--quiet", "--grace", "0", fmt.Sprintf("leaf-%d", i%groupLeaves), "--", r.touch, "-note", file,
+			"-size", strconv.Itoa(2*gib), "-phase", "100ms")...)
 		if err != nil {
 			return 0, err
 		}

@@ -34,7 +34,8 @@ const (
 	fileSize  = seatsAt + maxItems*seatSize
 
 	treeFile = "tree"
-	lockTime = 2 * time.Second // how long the lock is waited for: it is held for microseconds, unless its holder was stopped just then
+	lockTime = 2 * time.Second       // how long the lock is waited for: it is held for microseconds, unless its holder was stopped just then,
+	lockSoon = 20 * time.Millisecond // and by who has a run to look after: the next look tries again
 )
 
 // Words of the head.
@@ -112,7 +113,8 @@ type tree struct {
 	refs int           // below trees.Mutex
 	head []int64
 
-	alone bool // there is no file, and nobody else
+	alone  bool // there is no file, and nobody else
+	seated bool // a seat was taken by this process
 }
 
 var trees = struct {
@@ -172,7 +174,10 @@ func (t *Tree) Close() error {
 		for _, s := range t.own {
 			s.end()
 		}
-		// The file stays mapped: a seat may be in use yet, and it is private memory of nobody.
+		if !t.seated { // else it stays mapped: a seat may be in use yet
+			_ = unix.Munmap(t.b)
+			t.b, t.head = nil, nil
+		}
 		if t.fd >= 0 {
 			unix.Close(t.fd)
 		}
@@ -233,7 +238,7 @@ func openTree(dir string) (*tree, error) {
 
 // mapFile maps the file, and makes it what it is to be if it is new.
 func (t *tree) mapFile() error {
-	if err := t.flock(); err != nil {
+	if err := t.flock(lockTime); err != nil {
 		return err
 	}
 	defer t.funlock()
@@ -336,8 +341,8 @@ func (t *tree) setLock(kind int16, at int64) (bool, error) {
 	return err == nil, err
 }
 
-// flock takes the lock of the file.
-func (t *tree) flock() error {
+// flock takes the lock of the file. It waits no longer than patience, and not at all for 0.
+func (t *tree) flock(patience time.Duration) error {
 	if t.fd < 0 && !t.alone {
 		return ErrClosed
 	}
@@ -351,7 +356,7 @@ func (t *tree) flock() error {
 			return nil
 		}
 		if end.IsZero() {
-			end = time.Now().Add(lockTime)
+			end = time.Now().Add(patience)
 		}
 		if !time.Now().Before(end) {
 			who := ""
@@ -359,7 +364,7 @@ func (t *tree) flock() error {
 			if unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) == nil && l.Type != unix.F_UNLCK && l.Pid > 0 {
 				who = " by process " + strconv.Itoa(int(l.Pid)) + "; is it stopped?"
 			}
-			return fmt.Errorf("groups: %s: locked for %v%s", t.path(), lockTime, who)
+			return fmt.Errorf("groups: %s: locked for %v%s", t.path(), patience, who)
 		}
 		time.Sleep(pause)
 	}
@@ -368,10 +373,12 @@ func (t *tree) flock() error {
 func (t *tree) funlock() { _, _ = t.setLock(unix.F_UNLCK, lockByte) }
 
 // change calls f with the lock.
-func (t *tree) change(f func() error) error {
+func (t *tree) change(f func() error) error { return t.changeWithin(lockTime, f) }
+
+func (t *tree) changeWithin(patience time.Duration, f func() error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.flock(); err != nil {
+	if err := t.flock(patience); err != nil {
 		return err
 	}
 	defer t.funlock()

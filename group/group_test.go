@@ -18,7 +18,10 @@ import (
 	"mlrun/proc"
 )
 
-const helperEnv = "MLRUN_TEST_GROUP"
+const (
+	helperEnv  = "MLRUN_TEST_GROUP"
+	lockHolder = "stops with the lock" // in place of a group
+)
 
 // TestMain makes the test binary a process that takes a seat, says so, and waits for its end, when it is asked to be one.
 func TestMain(m *testing.M) {
@@ -31,6 +34,12 @@ func TestMain(m *testing.M) {
 func helper(arg string) int {
 	dir, label, _ := strings.Cut(arg, "|")
 	t, err := Open(dir)
+	if err == nil && label == lockHolder {
+		err = t.flock(time.Minute)
+		fmt.Println("joined", err)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		return 0
+	}
 	if err == nil {
 		var id ID
 		if id, err = t.Lookup(label); err == nil {
@@ -386,6 +395,29 @@ func TestSweep(t *testing.T) {
 			t.Fatal("its memory is counted still")
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestStoppedHolder shows that nobody waits for ever for a process that was stopped with the lock, and that supervisors go on looking after their runs.
+func TestStoppedHolder(t *testing.T) {
+	dir := t.TempDir()
+	tree := open(t, dir)
+	id := create(t, tree, System, Change{Memory: num(10)})
+	s := join(t, tree, id, 1)
+	kill := startHelper(t, dir, lockHolder)
+	if room := s.Publish(Use{Bound: 20, Sure: 20, Processes: 1, Exact: true}); room.Memory != -10 {
+		t.Errorf("room %d", room.Memory)
+	}
+	s.Sweep()
+	if err := s.Settle(); err == nil || s.Doomed() != nil {
+		t.Errorf("decided without the lock: %v", err)
+	}
+	if _, err := tree.Status(id); err == nil || !strings.Contains(err.Error(), "; is it stopped?") {
+		t.Errorf("asked while somebody else has the lock: %v", err)
+	}
+	kill()
+	if err := s.Settle(); err != nil || s.Doomed() == nil {
+		t.Errorf("after its end: %v, %v", err, s.Doomed())
 	}
 }
 

@@ -156,7 +156,7 @@ func (t *tree) join(at int, m *Member) (*Seat, error) {
 	if ok, err := t.setLock(unix.F_WRLCK, firstSeat+int64(i)); err != nil || !ok {
 		return nil, t.wrap("lock", cmpErr(err, unix.EAGAIN))
 	}
-	s.i = i
+	s.i, t.seated = i, true
 	r := t.seat(i)
 	clear(r)
 	n := copy(text(r[sText:])[:maxName], m.Name)

@@ -55,14 +55,14 @@ const (
 
 // Settle looks whether a group above the seat is over a limit, and if so decides who is to end for that. It does so under the lock of the tree, so that of
 // all who have seen the same only one does, and counts nothing of who has ended or is to end already. Runs whose memory is not known well enough are woken to read it: then a
-// later call decides.
+// later call decides. It does not wait long for the lock: with an error nothing was decided.
 func (s *Seat) Settle() error {
 	if s.i < 0 || s.gone.Load() {
 		return nil
 	}
 	t := s.t
 	var rung []int
-	err := t.change(func() error {
+	err := t.changeWithin(lockSoon, func() error {
 		s.known = false
 		s.survey()
 		for _, l := range s.levels {
@@ -214,7 +214,7 @@ func (s *Seat) Sweep() {
 	if at := atomic.LoadInt64(&h[hSwept]); now-at < int64(sweepEvery) && at <= now || !atomic.CompareAndSwapInt64(&h[hSwept], at, now) {
 		return
 	}
-	_ = s.t.change(func() error { // else the next one does
+	_ = s.t.changeWithin(0, func() error { // else the next one does
 		s.t.clean()
 		return nil
 	})

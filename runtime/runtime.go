@@ -77,6 +77,12 @@ type Request = supervise.Request
 // Snapshot is the memory of a run at some moment.
 type Snapshot = supervise.Snapshot
 
+// Rusage is what the processes of a container have used, in the words of getrusage(2).
+type Rusage = supervise.Rusage
+
+// Peak is the most memory that a process had.
+type Peak = supervise.Peak
+
 // DefaultGrace is the time between SIGTERM and SIGKILL after a memory limit was exceeded.
 const DefaultGrace = 5 * time.Second
 

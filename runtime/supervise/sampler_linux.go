@@ -25,14 +25,16 @@ const (
 	steadyPart  = 50                     // and the group has changed by at most this part of it
 	sharedPart  = 90                     // percent of the bound: a reading under it shows that memory is shared
 
-	roomyPart  = 4                      // part of the limit whose headroom lets an ambiguous reading wait,
-	rushPart   = 4                      // and under which a crowd that grows in number is stopped before it is measured
-	lookFrom   = 16                     // members from which the memory of the whole machine is looked at first
-	holdEvery  = 250 * time.Millisecond // how often a group that is held is looked after
-	mutedEvery = 250 * time.Millisecond // samples of a group that goes on over its limit
-	nudgeEvery = time.Second            // looks at the reapers
-	growsOn    = 1 << 20                // bytes that a group must have grown by after it was told to stop
-	victimWait = time.Second            // how long a process that was killed has to give its memory back
+	roomyPart    = 4                      // part of the limit whose headroom lets an ambiguous reading wait,
+	rushPart     = 4                      // and under which a crowd that grows in number is stopped before it is measured
+	lookFrom     = 16                     // members from which the memory of the whole machine is looked at first
+	holdEvery    = 250 * time.Millisecond // how often a group that is held is looked after
+	mutedEvery   = 250 * time.Millisecond // samples of a group that goes on over its limit
+	nudgeEvery   = time.Second            // looks at the reapers
+	observeEvery = time.Second            // looks at what was used, of so many members at most
+	observeMost  = 64
+	growsOn      = 1 << 20     // bytes that a group must have grown by after it was told to stop
+	victimWait   = time.Second // how long a process that was killed has to give its memory back
 )
 
 // word is what the loop answers to a breach.
@@ -77,21 +79,26 @@ type sampler struct {
 	account   account       // what is limited besides memory
 	nudged    time.Time     // when the reapers were looked at
 	again     bool          // a sample is due now, whatever was said before
-	paused    *proc.Frozen  // not nil: stopped by request
-	share     share         // of the groups that the run is in
-	due       time.Time     // when the next sample is
-	start     time.Time
-	reading   bool             // an exact reading is being made aside
-	spent     time.Duration    // by these
-	readBound int64            // the bound when the newest of these began
-	verified  time.Time        // when the newest of the others began
-	used      func(int64) bool // of Config
-	warned    int              // percent
-	swapAt    int64            // of the machine, at the newest exact reading
-	events    eventState       // see events_linux.go
-	alarmed   time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
-	alarmedAt time.Time
-	breachAt  time.Time
+	// observed: nobody tells what has been used, so it is looked at; at last at observedAt.
+	observed   bool
+	observedAt time.Time
+	paused     *proc.Frozen // not nil: stopped by request
+	share      share        // of the groups that the run is in
+	// kernelTasks: the kernel holds the limits of processes of these groups.
+	kernelTasks bool
+	due         time.Time // when the next sample is
+	start       time.Time
+	reading     bool             // an exact reading is being made aside
+	spent       time.Duration    // by these
+	readBound   int64            // the bound when the newest of these began
+	verified    time.Time        // when the newest of the others began
+	used        func(int64) bool // of Config
+	warned      int              // percent
+	swapAt      int64            // of the machine, at the newest exact reading
+	events      eventState       // see events_linux.go
+	alarmed     time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
+	alarmedAt   time.Time
+	breachAt    time.Time
 
 	holding   atomic.Bool // the group is stopped on purpose, or about to be: no stop of the payload is anybody else's
 	throttled atomic.Bool // and it is the soft limit's
@@ -292,6 +299,7 @@ func (s *sampler) tick(now time.Time) time.Duration {
 		s.nudged = now
 		s.group.Nudge()
 	}
+	s.observe(now)
 	if s.paused != nil {
 		return s.staysPaused()
 	}
@@ -308,6 +316,14 @@ func (s *sampler) tick(now time.Time) time.Duration {
 		return s.slowDown(now, wait)
 	}
 	return s.doze(now, s.slowDown(now, wait))
+}
+
+// observe looks at what has been used, for the largest resident set and what is lost with a process, when nobody tells.
+func (s *sampler) observe(now time.Time) {
+	if s.observed && now.Sub(s.observedAt) >= observeEvery && s.group.Size() <= observeMost {
+		s.observedAt = now
+		s.group.Usage()
+	}
 }
 
 // sample takes one sample and returns when the next one is due.

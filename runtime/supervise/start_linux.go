@@ -272,6 +272,7 @@ func (l *loop) startSampler() {
 		l.post(func(l *loop) { l.doomed(d, urgent, top) })
 	}
 	s.account.budget, s.used = l.cfg.Budget.Calm(), l.cfg.Used
+	s.observed = l.proc.Observed()
 	l.sampler = s
 	go s.run()
 	if g := l.cfg.Gate; g != nil {

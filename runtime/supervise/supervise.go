@@ -149,7 +149,16 @@ type Snapshot struct {
 	Members    []proc.ID     `json:"members,omitempty"` // of OpList
 	User       time.Duration `json:"user,omitempty"`    // CPU time of all processes that are and were, of OpUsage
 	System     time.Duration `json:"system,omitempty"`
-	Frozen     bool          `json:"frozen"` // stopped for being over the limit
+	Rusage     *Rusage       `json:"rusage,omitempty"` // of OpUsage: of all processes that are and were
+	Peaks      []Peak        `json:"peaks,omitempty"`  // and the processes that had most memory, of those that are
+	Frozen     bool          `json:"frozen"`           // stopped for being over the limit
+}
+
+// Peak is the most memory that a process had.
+type Peak struct {
+	proc.ID
+	Name   string `json:"name"`   // of its program, at most 15 bytes
+	MaxRSS int64  `json:"maxrss"` // bytes of resident set, ever (VmHWM of proc_pid_status(5))
 }
 
 // Notice is a breach that does not end the run.
