@@ -35,7 +35,7 @@ const (
 // downwards only.
 var rules = map[string]rule{
 	"cmd/mlrun": {
-		project:  []string{"admission", "batch", "bundle", "group", "rlimit", "runtime/...", "signame"},
+		project:  []string{"admission", "batch", "bundle", "group", "group/fuse", "group/groupfs", "rlimit", "runtime/...", "signame"},
 		external: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", unix, spec},
 		reason:   "package main holds flags, texts and exit codes; what they mean is in bundle and runtime",
 	},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -129,6 +130,9 @@ func (s *session) release() {
 	}
 }
 
+// lockWait is how long a run waits for others that make their namespaces, which takes a millisecond each.
+const lockWait = 10 * time.Second
+
 // lock waits for the lock under which namespaces are looked for, made and published.
 func (n *namespaces) lock() (unlock func(), err error) {
 	if err := os.Mkdir(string(n.dir), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -138,9 +142,10 @@ func (n *namespaces) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if err != unix.EINTR {
+	// Somebody who was stopped while it had the lock (SIGSTOP) keeps nobody from starting.
+	for end := time.Now().Add(lockWait); ; time.Sleep(time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EINTR && err != unix.EWOULDBLOCK || time.Now().After(end) {
 			break
 		}
 	}

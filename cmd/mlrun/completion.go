@@ -141,6 +141,8 @@ func (a *app) completeGroupArgs(command string) cobra.CompletionFunc {
 	switch command {
 	case "create", "ls":
 		return cobra.NoFileCompletions
+	case "mount":
+		return bundles(func(*cobra.Command) bool { return true })
 	}
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		switch {

@@ -111,6 +111,8 @@ var runErrors = []errorRow{
 	{args: "group kill nope", code: 1, lines: `group "nope": no such group; .*`},
 	{args: "group ls --tree --format json", code: 2, lines: `--tree and --format: want one of them` + see},
 	{args: "group ls --watch=0", code: 2, lines: `--watch "0": want seconds from 0.05 to 86400` + see},
+	{args: "group mount", code: 2, lines: `mount: 0 arguments, want the directory` + see},
+	{args: "group mount /no/such/dir", code: 1, lines: `.*/no/such/dir: no such file or directory`},
 	{args: "group exec nope", code: 2, lines: `no -- before the command: want GROUP -- COMMAND \[ARGS\]` + see},
 	{args: "group exec -- true", code: 2, lines: `0 arguments before --: want one, the group` + see},
 	{args: "group exec nope --", code: 2, lines: `no command after --` + see},

@@ -44,12 +44,12 @@ func (a *app) groupCmd() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("group %q: want create, ls, status, set, rm, kill or exec", args[0])
+				return usagef("group %q: want create, ls, status, set, rm, kill, exec or mount", args[0])
 			}
-			return usagef("group: no command: want create, ls, status, set, rm, kill or exec")
+			return usagef("group: no command: want create, ls, status, set, rm, kill, exec or mount")
 		},
 	}
-	cmd.AddCommand(a.groupCreateCmd(), a.groupListCmd(), a.groupStatusCmd(), a.groupSetCmd(), a.groupRemoveCmd(), a.groupKillCmd(), a.groupExecCmd())
+	cmd.AddCommand(a.groupCreateCmd(), a.groupListCmd(), a.groupStatusCmd(), a.groupSetCmd(), a.groupRemoveCmd(), a.groupKillCmd(), a.groupExecCmd(), a.groupMountCmd())
 	return cmd
 }
 

@@ -75,6 +75,8 @@ func TestScripts(t *testing.T) {
 				return os.Getuid() == 0, nil
 			case "resource": // CAP_SYS_RESOURCE, which root need not have
 				return mayRaiseLimits(), nil
+			case "fuse":
+				return mayMount()
 			case "selinux":
 				_, err := os.Stat("/sys/fs/selinux/enforce")
 				return err == nil, nil
@@ -102,7 +104,19 @@ func mayRaiseLimits() bool {
 	return unix.Capget(&hdr, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
-func TestScriptsAsNobody(t *testing.T) { asnobody.Run(t, "^TestScripts$") }
+// mayMount tells whether there is FUSE for this user. Where it has to be there, it is an error if not.
+func mayMount() (bool, error) {
+	_, err := exec.LookPath("fusermount3")
+	if err == nil {
+		err = unix.Access("/dev/fuse", unix.R_OK|unix.W_OK)
+	}
+	if os.Getenv("MLRUN_REQUIRE_CLIENTS") == "" {
+		return err == nil, nil
+	}
+	return err == nil, err
+}
+
+func TestScriptsAsNobody(t *testing.T) { asnobody.RunWithFUSE(t, "^TestScripts$") }
 
 // deleteAll ends what a script that failed has left.
 func deleteAll(run string) {

@@ -84,3 +84,13 @@ func errno(err error) syscall.Errno {
 	}
 	return syscall.EIO
 }
+
+// Options of a mount.
+type Options struct {
+	// Name is the type of the file system behind "fuse." in mounts(5): letters and digits.
+	Name string
+	// AllowOther lets other users in, which for an ordinary user takes user_allow_other in /etc/fuse.conf.
+	AllowOther bool
+	// Path is where fusermount3 is looked for, as $PATH; then in /bin and /usr/bin.
+	Path string
+}

@@ -17,16 +17,6 @@ const Program = "fusermount3"
 // ErrNoProgram is wrapped by errors of Mount when there is no fusermount3.
 var ErrNoProgram = errors.New(Program + ": not found; install fuse3")
 
-// Options of a mount.
-type Options struct {
-	// Name is the type of the file system behind "fuse." in mounts(5): letters and digits.
-	Name string
-	// AllowOther lets other users in, which for an ordinary user takes user_allow_other in /etc/fuse.conf.
-	AllowOther bool
-	// Path is where fusermount3 is looked for, as $PATH; then in /bin and /usr/bin.
-	Path string
-}
-
 // guard is a shell that waits for the end of the server.
 type guard struct {
 	pipe    *os.File // closed by the end of this process too
@@ -44,23 +34,18 @@ const watch = `read -r line; exec "$0" -u -q -z -- "$1"`
 // The guard is a process of its own (/bin/sh), since auto_unmount of fusermount3 unmounts for root only: it looks whether the server answers, which it
 // may not where AllowOther is not set (libfuse 3.14, util/fusermount.c).
 func Mount(dir string, fs FS, o Options) (*Server, error) {
-	program, err := find(o.Path)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
+	program, err := check(dir, o.Path)
+	if err != nil {
 		return nil, err
 	}
 	if Dead(dir) {
 		if err := run(program, "-u", "-q", "-z", "--", dir); err != nil {
 			return nil, fmt.Errorf("%s: unmount what a server has left: %w", dir, err)
 		}
-	}
-	switch st, err := os.Stat(dir); {
-	case err != nil:
-		return nil, err
-	case !st.IsDir():
-		return nil, fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
 	}
 	g := guard{program: program, dir: dir}
 	if err := g.start(); err != nil {
@@ -72,6 +57,25 @@ func Mount(dir string, fs FS, o Options) (*Server, error) {
 		return nil, err
 	}
 	return &Server{file: file, guard: g, fs: fs, files: map[uint64]*open{}}, nil
+}
+
+// Check tells why Mount would not even try.
+func Check(dir string, o Options) error {
+	_, err := check(dir, o.Path)
+	return err
+}
+
+func check(dir, path string) (program string, err error) {
+	if !Dead(dir) {
+		st, err := os.Stat(dir)
+		if err != nil {
+			return "", err
+		}
+		if !st.IsDir() {
+			return "", fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
+		}
+	}
+	return find(path)
 }
 
 // start starts the guard, in a session of its own: Ctrl-C, which ends the server, is not to end the guard.

@@ -190,7 +190,12 @@ func (f *FS) Open(c fuse.Caller, n uint64, flags int) (any, error) {
 }
 
 // errOwner is an operation on the group of somebody else.
-var errOwner = fmt.Errorf("the group is not the caller's: %w", unix.EPERM)
+var errOwner = &ownerError{}
+
+type ownerError struct{}
+
+func (*ownerError) Error() string { return "the group is not the caller's" }
+func (*ownerError) Unwrap() error { return unix.EPERM }
 
 // change tells whether a caller may change a group.
 func change(c fuse.Caller, i *group.Info) error {
