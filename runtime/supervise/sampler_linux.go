@@ -84,21 +84,19 @@ type sampler struct {
 	observedAt time.Time
 	paused     *proc.Frozen // not nil: stopped by request
 	share      share        // of the groups that the run is in
-	// kernelTasks: the kernel holds the limits of processes of these groups.
-	kernelTasks bool
-	due         time.Time // when the next sample is
-	start       time.Time
-	reading     bool             // an exact reading is being made aside
-	spent       time.Duration    // by these
-	readBound   int64            // the bound when the newest of these began
-	verified    time.Time        // when the newest of the others began
-	used        func(int64) bool // of Config
-	warned      int              // percent
-	swapAt      int64            // of the machine, at the newest exact reading
-	events      eventState       // see events_linux.go
-	alarmed     time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
-	alarmedAt   time.Time
-	breachAt    time.Time
+	due        time.Time    // when the next sample is
+	start      time.Time
+	reading    bool             // an exact reading is being made aside
+	spent      time.Duration    // by these
+	readBound  int64            // the bound when the newest of these began
+	verified   time.Time        // when the newest of the others began
+	used       func(int64) bool // of Config
+	warned     int              // percent
+	swapAt     int64            // of the machine, at the newest exact reading
+	events     eventState       // see events_linux.go
+	alarmed    time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
+	alarmedAt  time.Time
+	breachAt   time.Time
 
 	holding   atomic.Bool // the group is stopped on purpose, or about to be: no stop of the payload is anybody else's
 	throttled atomic.Bool // and it is the soft limit's
