@@ -61,6 +61,7 @@ var rules = map[string]rule{
 		reason:   "what happens between fork and exec decides nothing and measures nothing",
 	},
 	"runtime/pty": {
+		project:  []string{"runtime/sockpath"},
 		external: []string{unix, "github.com/containerd/console"},
 		reason:   "a terminal knows nothing of the process that gets it",
 	},
@@ -74,8 +75,9 @@ var rules = map[string]rule{
 		external: []string{unix},
 		reason:   "a gate lets programs go on when somebody else says that there is room; it knows no line and no run",
 	},
-	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
-	"group/userns":  {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
+	"runtime/sockpath": {reason: "a name for a file knows nothing of what is said through it"},
+	"runtime/store":    {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
+	"group/userns":     {external: []string{unix}, reason: "it finds and keeps namespaces; which groups have which limits it is told"},
 	"bundle": {
 		project:  []string{"admission", "rlimit", "signame"},
 		external: []string{unix, spec},
