@@ -5,7 +5,7 @@ FUZZTIME     ?= 10s
 STATICCHECK  ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TESTFLAGS    ?=
 # Debian packages that the tests need beyond Go. They are installed with apt-get when they are missing and that is possible.
-TEST_PACKAGES ?= bash conmon munge procps python3-minimal qemu-user-static slurm-client slurmctld slurmd util-linux
+TEST_PACKAGES ?= bash conmon fuse3 munge procps python3-minimal qemu-user-static slurm-client slurmctld slurmd util-linux
 
 BINARY        = mlrun
 PREFIX       ?= /usr/local

@@ -38,7 +38,7 @@ type measurement struct {
 }
 
 var measurements = []measurement{overshootMeasurement, returnMeasurement, launchMeasurement, stateMeasurement, listMeasurement, residentMeasurement,
-	monitorMeasurement, quotaMeasurement, gateMeasurement, admissionMeasurement,
+	monitorMeasurement, quotaMeasurement, gateMeasurement, admissionMeasurement, groupMeasurement,
 	escapesMeasurement, survivorsMeasurement, falsekillsMeasurement, batchMeasurement}
 
 func main() {

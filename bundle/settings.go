@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"mlrun/admission"
 	"mlrun/signame"
@@ -73,6 +75,10 @@ const (
 	// each program that it and all that it starts execute, in the form of
 	// [ParseScope].
 	AdmissionScopeAnnotation = annotationPrefix + "admission.scope"
+
+	// GroupAnnotation is the limit group that the program and all that it
+	// starts are in, in the form of [ParseGroup].
+	GroupAnnotation = annotationPrefix + "group"
 )
 
 // Settings are what a bundle sets of mlrun itself. The zero value is that of a
@@ -98,6 +104,8 @@ type Settings struct {
 	CPUTime, WallTime, HangTime time.Duration
 
 	Admission Admission
+
+	Group string // from GroupAnnotation; "" if it is absent
 }
 
 // Admission is what has to be true before the program is executed.
@@ -135,6 +143,17 @@ func ParseScope(s string) (Scope, error) {
 		}
 	}
 	return 0, errors.New("scope " + quote(s) + ": want " + wantScope)
+}
+
+// ParseGroup reads the name of a limit group: its id or its label. Whether there
+// is one is known when it is run.
+func ParseGroup(s string) (string, error) {
+	const most = 120 // bytes of a label
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if s == "" || len(s) > most || !utf8.ValidString(s) || strings.ContainsFunc(s, unprintable) {
+		return "", errors.New("group " + quote(s) + ": want " + wantGroup)
+	}
+	return s, nil
 }
 
 // ParseAvailable reads how much memory is to be available, in the form of
@@ -310,6 +329,8 @@ const (
 	wantScope     = "start or tree"
 	wantReserve   = "a number of bytes greater than 0, or one with a suffix such as 512M"
 
+	wantGroup = "the id or the label of a limit group: 1 to 120 characters that can be printed"
+
 	wantOvershoot = "a number of bytes, or one with a suffix such as 16M, from 1M to 1024G"
 )
 
@@ -370,6 +391,11 @@ var annotations = [...]annotation{
 	}},
 	{AdmissionTimeoutAnnotation, func(s *Settings, value string) string { return takeTime(&s.Admission.Timeout, value) }},
 	{AdmissionSettleAnnotation, func(s *Settings, value string) string { return takeTime(&s.Admission.Settle, value) }},
+	{GroupAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.Group, err = ParseGroup(value)
+		return wantIf(err, wantGroup)
+	}},
 }
 
 // takeTime sets a limit of time.

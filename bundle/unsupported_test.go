@@ -176,7 +176,7 @@ func TestUnsupported(t *testing.T) {
 	const known = "of dev.mlrun.* mlrun knows only " +
 		"dev.mlrun.memory.grace, dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, " +
 		"dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, " +
-		"dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle"
+		"dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle, dev.mlrun.group"
 	data := `{
 		"ociVersion": "1.3.0", "hostname": "h",
 		"process": {"terminal": true, "args": ["a"], "cwd": "/", "capabilities": {"bounding": []}},

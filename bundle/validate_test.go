@@ -227,6 +227,8 @@ func TestInvalid(t *testing.T) {
 			"annotations": {"dev.mlrun.memory.on-breach": "stop"}`), []string{
 			`annotations["dev.mlrun.memory.on-breach"]: found "stop", want a string: ` + wantBreach}},
 
+		{"group", config(`"annotations": {"dev.mlrun.group": "a\u000ab"}`), []string{
+			`annotations["dev.mlrun.group"]: found "a\u000ab", want a string: ` + wantGroup}},
 		{"settings", config(`"annotations": {"dev.mlrun.memory.on-breach": "signal:KILL", "dev.mlrun.memory.overshoot": "1T",
 			"dev.mlrun.memory.meter": "Poll", "dev.mlrun.memory.x": "1", "dev.mlrun.memory.grace": ""}`), []string{
 			`annotations["dev.mlrun.memory.on-breach"]: found "signal:KILL", want a string: kill: SIGKILL can not be caught, and kill leaves nothing behind`,
@@ -235,7 +237,7 @@ func TestInvalid(t *testing.T) {
 			`annotations["dev.mlrun.memory.grace"]: found "", want a string: ` + wantGrace,
 			`annotations["dev.mlrun.memory.x"] "1": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace, ` +
 				`dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, ` +
-				`dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle; remove it, or pass --ignore-unsupported`,
+				`dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle, dev.mlrun.group; remove it, or pass --ignore-unsupported`,
 		}},
 		{"settings of other types", config(`"annotations": {"dev.mlrun.memory.overshoot": 16777216, "dev.mlrun.memory.meter": true}`), []string{
 			`annotations["dev.mlrun.memory.overshoot"]: found 16777216, want a string, with a key that is not empty`,

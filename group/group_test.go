@@ -617,6 +617,38 @@ func TestMany(t *testing.T) {
 	}
 }
 
+// TestLook shows that who looks makes nothing.
+func TestLook(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none", "yet")
+	look := func() *Tree {
+		t.Helper()
+		tree, err := Look(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { tree.Close() })
+		return tree
+	}
+	tree := look()
+	if list, err := tree.List(); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if _, err := tree.Lookup("2"); !errors.Is(err, ErrNotExist) {
+		t.Errorf("found in nothing: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); err == nil {
+		t.Error("a directory was made")
+	}
+	create(t, open(t, dir), System, Change{})
+	if list, err := look().List(); err != nil || len(list) != 2 {
+		t.Errorf("of a tree: %v, %v", list, err)
+	}
+	tree.Close()
+	if _, err := tree.List(); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	dir := t.TempDir()
 	tree, err := Open(dir)

@@ -244,7 +244,8 @@ func (t *Tree) Set(id ID, c Change) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	return t.change(func() error {
+	var under []int
+	err := t.change(func() error {
 		if id == System {
 			return ErrSystem
 		}
@@ -260,8 +261,24 @@ func (t *Tree) Set(id ID, c Change) error {
 			}
 		}
 		t.apply(i, &c)
+		atomic.AddInt64(&t.head[hShape], 1) // which groups have limits is a part of it
+		under = t.under(i)
 		return nil
 	})
+	for _, k := range under { // they may be asleep, and over a limit by now
+		ring(t.dir, k)
+	}
+	return err
+}
+
+// under are the seats of a group and of all below it.
+func (t *tree) under(i int) (seats []int) {
+	for k, g := range t.column(cGroup)[:t.count(hSeats)] {
+		if g != 0 && slices.Contains(t.up(int(g)-1), i) {
+			seats = append(seats, k)
+		}
+	}
+	return seats
 }
 
 // Remove takes the reference back that Create has kept, so that the group is gone. The error is ErrBusy when there are seats or groups in it; then nothing
@@ -369,11 +386,7 @@ func (t *Tree) Status(id ID) (info Info, err error) {
 			info = t.system()
 			return nil
 		}
-		for k, g := range t.column(cGroup)[:t.count(hSeats)] {
-			if g != 0 && slices.Contains(t.up(int(g)-1), i) && !t.lives(k) {
-				t.vacate(k)
-			}
-		}
+		t.sweep(i)
 		list := t.infos(i)
 		if info = list[0]; !info.Kept && info.Seats == 0 && info.Counts.Groups == 0 {
 			return fmt.Errorf("group %d: %w", id, ErrNotExist)

@@ -207,8 +207,8 @@ func (t *tree) admits(at int, n int64, except []int) error {
 
 // sweep takes the seats below a group from those that have ended. It needs the lock.
 func (t *tree) sweep(at int) {
-	for k, g := range t.column(cGroup)[:t.count(hSeats)] {
-		if g != 0 && slices.Contains(t.up(int(g)-1), at) && !t.lives(k) {
+	for _, k := range t.under(at) {
+		if !t.lives(k) {
 			t.vacate(k)
 		}
 	}

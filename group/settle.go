@@ -168,8 +168,8 @@ func (t *Tree) End(id ID) (told int, err error) {
 			return err
 		}
 		t.sweep(at)
-		for k, g := range t.column(cGroup)[:t.count(hSeats)] {
-			if g != 0 && slices.Contains(t.up(int(g)-1), at) && t.load(cDoom, k) == 0 && Kind(t.seat(k)[sKind]) != Handle {
+		for _, k := range t.under(at) {
+			if t.load(cDoom, k) == 0 && Kind(t.seat(k)[sKind]) != Handle {
 				t.store(cDoomWhat, k, int64(Asked))
 				t.store(cDoom, k, int64(id))
 				rung = append(rung, k)

@@ -54,6 +54,8 @@ type Group struct {
 	cost    time.Duration     // duration of the last complete scan
 	changed bool              // forks since then
 	freezes int               // how often Freeze was called
+	cpu     cpuLedger         // of Tally
+	use     useLedger         // of Usage
 }
 
 // NewGroup makes the group of the payload leader and of all descendants of reaper. Close it.

@@ -48,12 +48,15 @@ type Stat struct {
 	PGRP    int
 	Session int
 	TTYPgrp int
-	MinFlt  uint64 // minor faults, in pages
+	MinFlt  uint64 // page faults without I/O,
+	MajFlt  uint64 // and with it
 	Threads int
 	Start   uint64 // clock ticks since boot
 
 	UTime, STime           uint64 // CPU time in clock ticks (1/100 s),
 	ChildUTime, ChildSTime uint64 // and of the processes that it has waited for, with what these waited for
+
+	ChildMinFlt, ChildMajFlt uint64 // page faults of these
 }
 
 // ID returns the identity.
@@ -102,6 +105,12 @@ func ParseStat(b []byte) (Stat, error) {
 			s.TTYPgrp = atoi(f)
 		case 10:
 			s.MinFlt = uint64(atoi(f))
+		case 11:
+			s.ChildMinFlt = uint64(atoi(f))
+		case 12:
+			s.MajFlt = uint64(atoi(f))
+		case 13:
+			s.ChildMajFlt = uint64(atoi(f))
 		case 14:
 			s.UTime = uint64(atoi(f))
 		case 15:

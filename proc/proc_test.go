@@ -11,7 +11,7 @@ func TestParseStat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Stat{PID: 1234, Comm: "a) b (c", State: 'S', PPID: 1, PGRP: 1233, Session: 1200, TTYPgrp: -1, MinFlt: 5077, Threads: 7, Start: 98765, UTime: 12, STime: 34}
+	want := Stat{PID: 1234, Comm: "a) b (c", State: 'S', PPID: 1, PGRP: 1233, Session: 1200, TTYPgrp: -1, MinFlt: 5077, MajFlt: 3, Threads: 7, Start: 98765, UTime: 12, STime: 34}
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}

@@ -7,5 +7,6 @@ import "time"
 type Tally struct {
 	User, System time.Duration // Linux: as /proc counts them, in parts of 10 ms
 	CPU          time.Duration // both, to the nanosecond for processes that live
+	Unwaited     time.Duration // of CPU: what processes had used when they were last seen that nobody has waited for. Linux only
 	Tasks        int64         // processes and threads that are; zombies count 1, as the kernel counts them
 }

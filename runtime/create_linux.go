@@ -204,7 +204,12 @@ func stored(dir *store.Dir, rec *record) (*bundle.Bundle, error) {
 
 func (s *session) supervise(pipe *os.File) error {
 	cfg := s.config()
-	if err := s.admit(cfg); err != nil {
+	err := s.join(cfg)
+	if err == nil {
+		err = s.admit(cfg)
+	}
+	if err != nil {
+		s.leave()
 		tell(pipe, &handshake{Error: err.Error(), ExitCode: supervise.ExitFailure})
 		return err
 	}

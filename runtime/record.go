@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"mlrun/group"
 	"mlrun/proc"
 	"mlrun/rlimit"
 	"mlrun/runtime/store"
@@ -34,6 +35,8 @@ type record struct {
 	Place       *supervise.Place     `json:"place,omitempty"`     // by updates
 	Gate        *gate                `json:"gate,omitempty"`      // before the program is executed; nil: none
 	Admission   *supervise.Admission `json:"admission,omitempty"` // how that stands
+	Group       group.ID             `json:"group,omitempty"`     // limit group; 0: none
+	Nested      uint64               `json:"nested,omitempty"`    // limit of processes of the namespace of a group that the payload is in; 0: in none
 	PreserveFDs int                  `json:"preserveFds,omitempty"`
 	Paused      bool                 `json:"paused,omitempty"`
 	Terminal    bool                 `json:"terminal,omitempty"` // the payload has one of its own
@@ -65,7 +68,7 @@ func (o *CreateOptions) record() *record {
 	b.Tasks.decide(o.Bundle)
 	return &record{
 		ID: o.ID, Bundle: o.Bundle.Dir, Annotations: o.Bundle.Spec.Annotations, Created: time.Now().UTC(), Creator: proc.Self(),
-		Limits: o.limits(&b), Memory: o.memory(), Budget: b, Gate: o.gate(), PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
+		Limits: o.limits(&b), Memory: o.memory(), Budget: b, Gate: o.gate(), Group: o.group, PreserveFDs: o.PreserveFDs, Report: o.Report, Terminal: o.Terminal != nil,
 	}
 }
 
@@ -104,6 +107,7 @@ type Extension struct {
 	Processes  int                  `json:"processes"`            // members alive
 	Limits     []Limit              `json:"limits"`
 	Admission  *supervise.Admission `json:"admission,omitempty"` // the wait for memory before the start
+	Group      group.ID             `json:"group,omitempty"`     // limit group that it is in, as of its start
 	Reason     string               `json:"reason,omitempty"`    // why it is stopped
 	ExitCode   *int                 `json:"exitCode,omitempty"`  // what mlrun run would exit with
 	Verdict    *Verdict             `json:"verdict,omitempty"`
@@ -137,7 +141,7 @@ func (r *record) state(status specs.ContainerState) *State {
 	if r.Payload != nil && hasPayload(status) {
 		s.Pid = r.Payload.PID
 	}
-	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Admission: r.Admission, Verdict: r.verdict()}
+	s.MLRun = Extension{Created: r.Created, Started: r.Started, Limits: r.Limits, Admission: r.Admission, Group: r.Group, Verdict: r.verdict()}
 	if r.Limits == nil {
 		s.MLRun.Limits = []Limit{}
 	}

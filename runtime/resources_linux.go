@@ -190,17 +190,7 @@ func (t *tasks) launch(payload int, before []launch.Rlimit) *launch.Tasks {
 	if t == nil || !t.Kernel {
 		return nil
 	}
-	nproc, _ := rlimit.Lookup("RLIMIT_NPROC")
-	most := uint64(t.Max)
-	if soft, _, err := rlimit.Get(nproc); err == nil {
-		most = min(most, soft)
-	}
-	for _, l := range before {
-		if l.Resource == nproc.Resource {
-			most = min(most, l.Soft)
-		}
-	}
-	return &launch.Tasks{Max: most, PID: payload}
+	return &launch.Tasks{Max: atMost(uint64(t.Max), before), PID: payload}
 }
 
 // joins is what holds the limit of tasks for a process that is executed in a container, beside its payload.
@@ -208,7 +198,10 @@ func (r *record) joins(before []launch.Rlimit) *launch.Tasks {
 	if r.Payload == nil {
 		return nil
 	}
-	return r.Budget.Tasks.launch(r.Payload.PID, before)
+	if t := r.Budget.Tasks.launch(r.Payload.PID, before); t != nil || r.Nested == 0 {
+		return t
+	}
+	return &launch.Tasks{Max: atMost(r.Nested, before), PID: r.Payload.PID}
 }
 
 // update adds another limit of tasks to u; -1 is none. Where the kernel holds it, that is RLIMIT_NPROC of every process.

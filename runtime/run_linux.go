@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"mlrun/group"
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
@@ -42,7 +43,11 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 		}
 	}
 	cfg := s.config()
-	if err := s.admit(cfg); err != nil {
+	err := s.join(cfg)
+	if err == nil {
+		err = s.admit(cfg)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.withdraw())
 	}
 	if s.turn != nil {
@@ -144,6 +149,9 @@ func (r *Runtime) prepare(o *CreateOptions) error {
 	if err := o.checkAdmission(); err != nil {
 		return err
 	}
+	if err := r.findGroup(o); err != nil {
+		return err
+	}
 	for _, w := range warnings(o.Bundle) {
 		r.log.Warn(w)
 	}
@@ -158,6 +166,7 @@ func (s *session) withdraw() error {
 	if s.control != nil {
 		s.control.close()
 	}
+	s.leave()
 	if s.dir == nil {
 		return nil
 	}
@@ -172,6 +181,9 @@ type session struct {
 
 	execs      *execGate   // nil: no program waits but at the start
 	turn       *turn       // nil: it does not wait for memory
+	groups     *group.Tree // nil: it is in no limit group
+	seat       *group.Seat // in one
+	spaces     *namespaces // that its groups have; nil: none
 	publish    *time.Timer // of claim
 	publishing chan struct{}
 
@@ -330,6 +342,7 @@ func (s *session) end(v *Verdict, keep bool) error {
 	if s.turn != nil {
 		s.turn.end(v)
 	}
+	s.leave()
 	if s.opts.PIDFile != "" && !keep {
 		// Removed only if it is still ours.
 		if b, err := os.ReadFile(s.opts.PIDFile); err == nil && s.rec.Payload != nil && string(b) == strconv.Itoa(s.rec.Payload.PID) {

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"mlrun/bundle"
+	"mlrun/group"
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
@@ -75,6 +76,12 @@ type Request = supervise.Request
 
 // Snapshot is the memory of a run at some moment.
 type Snapshot = supervise.Snapshot
+
+// Rusage is what the processes of a container have used, in the words of getrusage(2).
+type Rusage = supervise.Rusage
+
+// Peak is the most memory that a process had.
+type Peak = supervise.Peak
 
 // DefaultGrace is the time between SIGTERM and SIGKILL after a memory limit was exceeded.
 const DefaultGrace = 5 * time.Second
@@ -132,11 +139,13 @@ type CreateOptions struct {
 	WallTime    time.Duration // since the start, in place of the bundle's; 0: the bundle's
 	HangTime    time.Duration // without using CPU time, in place of the bundle's; 0: the bundle's
 	Admission   Admission     // before the program is executed
+	Group       string        // limit group that it is in, an id or a label, in place of the bundle's; "": the bundle's
 	PIDFile     string        // written when the payload is created
 	Terminal    *os.File      // becomes descriptors 0 to 2 of the payload and its controlling terminal; nil: it has those of the caller
 	PreserveFDs int           // descriptors from 3 on that the payload keeps; the caller has checked that they are open
 	Report      string        // file that Create's supervisor writes the verdict to
 
+	group   group.ID       // what Group, or the bundle's, comes to; 0: none
 	rlimits []rlimit.Limit // those of the bundle with Rlimits applied; nil: those of the bundle
 }
 

@@ -168,14 +168,16 @@ type statsPids struct {
 
 // mlrunStats is what mlrun adds.
 type mlrunStats struct {
-	Exact     bool   `json:"exact"` // false: memory.usage.usage is an upper bound
-	Meter     string `json:"meter"`
-	Throttled bool   `json:"throttled"`
-	Frozen    bool   `json:"frozen"`
+	Exact     bool            `json:"exact"` // false: memory.usage.usage is an upper bound
+	Meter     string          `json:"meter"`
+	Throttled bool            `json:"throttled"`
+	Frozen    bool            `json:"frozen"`
+	Rusage    *runtime.Rusage `json:"rusage,omitempty"`
+	Processes []runtime.Peak  `json:"processes,omitempty"` // the largest ones
 }
 
 func newStats(u *runtime.Usage) *stats {
-	s := &stats{MLRun: &mlrunStats{Exact: u.Exact, Meter: u.Meter, Throttled: u.Throttled, Frozen: u.Frozen}}
+	s := &stats{MLRun: &mlrunStats{Exact: u.Exact, Meter: u.Meter, Throttled: u.Throttled, Frozen: u.Frozen, Rusage: u.Rusage, Processes: u.Peaks}}
 	s.CPU.Usage.User, s.CPU.Usage.Kernel = uint64(u.User), uint64(u.System)
 	s.CPU.Usage.Total = s.CPU.Usage.User + s.CPU.Usage.Kernel
 	s.Memory.Usage = statsEntry{Limit: 1<<64 - 1, Usage: uint64(u.Current), Max: uint64(max(u.Peak, u.Current))}
@@ -199,7 +201,8 @@ func (a *app) eventsCmd() *cobra.Command {
 		Use:   "events [flags] ID",
 		Short: "print what happens in a container, and what it uses",
 		Long: `events prints a JSON object a line until the container has ended: "stats" at each interval, "oom" when the memory limit was exceeded, and
-of mlrun's own "mlrun.warning" (80 or 95 percent of the limit) and "mlrun.ended", with the verdict. With --stats it prints the stats once.
+of mlrun's own "mlrun.warning" (80 or 95 percent of the limit) and "mlrun.ended", with the verdict. With --stats it prints the stats once. What getrusage(2) counts, of
+all processes that are and were, is in data.mlrun.rusage, and the processes that have had most memory are in data.mlrun.processes.
 
 EXIT STATUS
   0, 2 for a wrong command line, 1 when the container is not running`,

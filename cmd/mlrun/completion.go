@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"mlrun/group"
 	"mlrun/runtime"
 	"mlrun/signame"
 )
@@ -79,8 +81,16 @@ func question(args []string) []string {
 func (a *app) complete(root *cobra.Command) {
 	completeFlags(root)
 	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() {
+			for _, sub := range cmd.Commands() {
+				sub.ValidArgsFunction = a.completeGroupArgs(sub.Name())
+				a.completeGroupFlags(sub)
+			}
+			continue
+		}
 		cmd.ValidArgsFunction = a.completeArgs(cmd.Name())
 		completeFlags(cmd)
+		a.completeGroupFlags(cmd)
 	}
 }
 
@@ -124,6 +134,62 @@ func (a *app) completeArgs(command string) cobra.CompletionFunc {
 		return a.ids(nil, specs.StateCreated, specs.StateRunning, runtime.StatePaused)
 	}
 	return cobra.NoFileCompletions
+}
+
+// completeGroupArgs is how the arguments of a command of group are completed.
+func (a *app) completeGroupArgs(command string) cobra.CompletionFunc {
+	switch command {
+	case "create", "ls":
+		return cobra.NoFileCompletions
+	}
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		switch {
+		case len(args) > 0 && command == "exec":
+			return nil, wantFiles // the command
+		case len(args) > 0 && command != "rm":
+			return nil, noFiles
+		}
+		return a.groupNames(cmd, args, typed)
+	}
+}
+
+// completeGroupFlags completes the flags that a command has a group or a policy in.
+func (a *app) completeGroupFlags(cmd *cobra.Command) {
+	for name, complete := range map[string]cobra.CompletionFunc{
+		"group": a.groupNames, "parent": a.groupNames,
+		"victim": cobra.FixedCompletions([]string{"kill-largest-run", "kill-newest-run", "kill-group"}, noFiles),
+	} {
+		if cmd.Flags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, complete)
+		}
+	}
+	if cmd.Parent() != nil && cmd.Parent().HasParent() {
+		completeFlags(cmd)
+	}
+}
+
+// groupNames completes the ids of groups, with their labels.
+func (a *app) groupNames(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	rt, err := runtime.New(runtime.Options{Root: a.root})
+	if err != nil {
+		return nil, noFiles
+	}
+	t, err := rt.LookAtGroups()
+	if err != nil {
+		return nil, noFiles
+	}
+	defer t.Close()
+	list, _ := t.List()
+	var found []string
+	for _, i := range list {
+		if i.ID != group.System {
+			found = append(found, cobra.CompletionWithDesc(strconv.FormatInt(int64(i.ID), 10), i.Label))
+		}
+		if i.Label != "" && strings.HasPrefix(i.Label, typed) && typed != "" {
+			found = append(found, cobra.CompletionWithDesc(i.Label, "group "+strconv.FormatInt(int64(i.ID), 10)))
+		}
+	}
+	return startingWith(typed, found), noFiles
 }
 
 // bundles completes the one argument of a command with directories, if it is a bundle.
@@ -211,6 +277,9 @@ func completeFlags(cmd *cobra.Command) {
 			return
 		}
 		complete := cobra.NoFileCompletions
+		if f.Name == "group" || f.Name == "parent" || f.Name == "victim" {
+			return // see completeGroupFlags
+		}
 		switch words := flagWords(cmd.Name(), f.Name); {
 		case f.Name == "on-breach":
 			complete = breaches

@@ -21,6 +21,7 @@ import (
 
 	"mlrun/batch"
 	"mlrun/bundle"
+	"mlrun/group"
 	"mlrun/runtime"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/supervise"
@@ -203,6 +204,7 @@ EXIT STATUS
 		{"kill", a.killCmd}, {"delete", a.deleteCmd}, {"list", a.listCmd}, {"check", a.checkCmd}, {"spec", a.specCmd},
 		{"features", a.featuresCmd}, {"exec", a.execCmd}, {"ps", a.psCmd}, {"events", a.eventsCmd},
 		{"pause", a.pauseCmd}, {"resume", a.resumeCmd}, {"update", a.updateCmd}, {"limits", a.limitsCmd}, {"batch", a.batchCmd},
+		{"group", a.groupCmd},
 		{"completion", a.completionCmd},
 	}
 	for _, c := range commands {
@@ -299,6 +301,8 @@ func (a *app) hint(err error) string {
 		return "; mlrun delete removes it, or choose another id"
 	case errors.Is(err, runtime.ErrNotExist):
 		return "; mlrun list shows those that do"
+	case errors.Is(err, group.ErrNotExist):
+		return "; mlrun group ls shows those that there are"
 	}
 	return ""
 }

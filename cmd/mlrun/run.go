@@ -21,10 +21,10 @@ import (
 
 // createFlags are the flags of run and create.
 type createFlags struct {
-	bundle, id, memory, grace, pidFile, report string
-	preserveFDs                                int
-	ignoreUnsupported                          bool
-	rlimits                                    []string
+	bundle, id, memory, grace, group, pidFile, report string
+	preserveFDs                                       int
+	ignoreUnsupported                                 bool
+	rlimits                                           []string
 	memoryFlags
 	budgetFlags
 	admissionFlags
@@ -73,6 +73,7 @@ func (c *createFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.id, "id", "", "`ID` of the container; the argument is the bundle then")
 	f.StringVar(&c.memory, "memory", "", "memory limit in place of the bundle's: an integer with G, M, K, B or nothing (`SIZE`)")
 	f.StringVar(&c.grace, "grace", "", "`TIME` between SIGTERM and SIGKILL when the limit is exceeded: seconds, or 500ms (default 5)")
+	f.StringVar(&c.group, "group", "", "the limit `GROUP` that it is in, an id or a label, in place of the bundle's (mlrun group)")
 	c.memoryFlags.add(f)
 	c.budgetFlags.add(f)
 	c.admissionFlags.add(f)
@@ -130,7 +131,7 @@ func (c *createFlags) resolve(args []string) (dir, id string, err error) {
 
 // options turns the flags into options of package runtime.
 func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtime.CreateOptions, err error) {
-	if err := notEmpty(f, "id", "bundle", "memory", "grace", "pid-file", "report"); err != nil {
+	if err := notEmpty(f, "id", "bundle", "memory", "grace", "group", "pid-file", "report"); err != nil {
 		return o, err
 	}
 	dir, id, err := c.resolve(args)
@@ -167,7 +168,7 @@ func (a *app) options(f *pflag.FlagSet, c *createFlags, args []string) (o runtim
 	if err := errors.Join(checkFile("report", c.report), checkPIDFile(c.pidFile)); err != nil {
 		return o, err
 	}
-	o.ID, o.PIDFile, o.Report, o.PreserveFDs = id, c.pidFile, c.report, c.preserveFDs
+	o.ID, o.Group, o.PIDFile, o.Report, o.PreserveFDs = id, c.group, c.pidFile, c.report, c.preserveFDs
 	o.Bundle, err = a.load(dir, c.ignoreUnsupported)
 	return o, err
 }
@@ -405,18 +406,15 @@ func (a *app) progress(s runtime.Snapshot, limit int64) {
 // explain says why a run ended, unless it just ended.
 func (a *app) explain(v *runtime.Verdict) {
 	m := v.Memory
-	if v.Reason == supervise.ReasonMemory {
+	if g := v.Group; g != nil {
+		a.endedForGroup(v)
+	} else if v.Reason == supervise.ReasonMemory {
 		what, used, of := "memory", m.AtBreach, m.Limit
 		if m.SwapLimit > 0 && m.AtBreach <= m.Limit {
 			what, used, of = "memory and swap", m.AtBreach+m.SwapAtBreach, m.SwapLimit
 		}
 		a.notice("%s limit exceeded: %s of %s; ended with exit code %d", what, size(used), size(of), v.ExitCode)
-		for i, p := range v.Top {
-			if i == 3 {
-				break
-			}
-			a.notice("  process %d: %s, %s", p.PID, size(p.Memory), shorten(p.Command))
-		}
+		a.largest(v)
 	}
 	a.overBudget(v)
 	if r := v.Rlimit; r != nil {
@@ -427,6 +425,31 @@ func (a *app) explain(v *runtime.Verdict) {
 	}
 	for _, d := range v.Denied {
 		a.notice("warning: process %d could not be ended: it has other credentials", d.PID)
+	}
+}
+
+// largest names the largest processes at a breach.
+func (a *app) largest(v *runtime.Verdict) {
+	for _, p := range v.Top[:min(len(v.Top), 3)] {
+		a.notice("  process %d: %s, %s", p.PID, size(p.Memory), shorten(p.Command))
+	}
+}
+
+// endedForGroup says for which limit group a run was ended.
+func (a *app) endedForGroup(v *runtime.Verdict) {
+	g := v.Group
+	name := "group " + strconv.FormatInt(g.ID, 10)
+	if g.Label != "" {
+		name += " (" + g.Label + ")"
+	}
+	switch g.Unit {
+	case "bytes":
+		a.notice("memory limit of %s exceeded: %s of %s; ended with exit code %d", name, size(g.Observed), size(g.Limit), v.ExitCode)
+		a.largest(v)
+	case "processes":
+		a.notice("process limit of %s exceeded: %d of %d; ended with exit code %d", name, g.Observed, g.Limit, v.ExitCode)
+	default:
+		a.notice("ended with %s; exit code %d", name, v.ExitCode)
 	}
 }
 

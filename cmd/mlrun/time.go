@@ -23,6 +23,9 @@ func usageTable(v *runtime.Verdict, args []string) string {
 		cpu := time.Duration(r.UTimeUS+r.STimeUS) * time.Microsecond
 		line("User time (seconds)", "%.2f", float64(r.UTimeUS)/1e6)
 		line("System time (seconds)", "%.2f", float64(r.STimeUS)/1e6)
+		if r.UnwaitedUS > 0 {
+			line("CPU time of these that nobody waited for (seconds)", "%.2f", float64(r.UnwaitedUS)/1e6)
+		}
 		if wall > 0 {
 			line("Percent of CPU this job got", "%d%%", 100*cpu/wall)
 		}

@@ -28,16 +28,16 @@ var ErrUnsupported = errors.New("there are no user namespaces on this platform")
 
 // Level is the namespace of one group.
 type Level struct {
-	Group int64  `json:"group"`           // its id
-	Limit uint64 `json:"limit"`           // processes and threads, that the kernel lets it have
-	FD    int    `json:"fd"`              // the descriptor by which the holder keeps it
-	Inode uint64 `json:"inode,omitempty"` // which namespace it is, among all that exist
+	Group int64  // its id
+	Limit uint64 // processes and threads, that the kernel lets it have
+	FD    int    // the descriptor by which the holder keeps it
+	Inode uint64 // which namespace it is, among all that exist
 }
 
 // Holder is a supervisor that keeps the namespaces which its run is in, outermost first.
 type Holder struct {
-	PID    int     `json:"pid"`
-	Levels []Level `json:"levels"`
+	PID    int
+	Levels []Level
 }
 
 // Joint is what a run that starts has to join, and to make.

@@ -69,3 +69,6 @@ func borrow(pid int, l Level) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), "user namespace"), nil
 }
+
+// alive tells whether there is a process, or a zombie, that has a pid.
+func alive(pid int) bool { return unix.Kill(pid, 0) != unix.ESRCH }

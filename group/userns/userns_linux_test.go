@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestAsNobody(t *testing.T) { asnobody.Run(t, "^Test(Tree|Vanish|Find)$") }
+func TestAsNobody(t *testing.T) { asnobody.Run(t, "^Test(Tree|Vanish|Find|Directory)$") }
 
 // run is a run in groups.
 type run struct {
@@ -227,5 +228,37 @@ func TestFind(t *testing.T) {
 		if j := userns.Find(levels(2, 7), []userns.Holder{h}); j.Namespace != nil || j.Joined != 0 || len(j.Levels) != 1 || j.Levels[0].Limit != 7 {
 			t.Errorf("%+v: found %+v", h, j)
 		}
+	}
+}
+
+// TestDirectory publishes what a supervisor keeps: found by any of its groups, and no more when it is taken back, or when the supervisor is gone.
+func TestDirectory(t *testing.T) {
+	d := userns.Directory(filepath.Join(t.TempDir(), "userns"))
+	if list, err := d.Holders(levels(2, 5)); err != nil || list != nil {
+		t.Fatalf("in no directory: %v, %v", list, err)
+	}
+	child := exec.Command("true")
+	if err := child.Run(); err != nil {
+		t.Fatal(err)
+	}
+	here := userns.Holder{PID: os.Getpid(), Levels: []userns.Level{{Group: 2, Limit: 30, FD: 7, Inode: 4026531837}, {Group: 3, Limit: 1 << 40, FD: 8, Inode: 4026531838}}}
+	dead := userns.Holder{PID: child.Process.Pid, Levels: levels(2, 30)}
+	for _, h := range []userns.Holder{here, dead, here} {
+		if err := d.Publish(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []uint64{2, 3} {
+		list, err := d.Holders(levels(want, 1))
+		if err != nil || len(list) != 1 || list[0].PID != here.PID || !slices.Equal(list[0].Levels, here.Levels) {
+			t.Errorf("of group %d: %+v, %v; want %+v", want, list, err, here)
+		}
+	}
+	if list, err := d.Holders(levels(4, 1)); err != nil || len(list) != 0 {
+		t.Errorf("of another group: %+v, %v", list, err)
+	}
+	d.Retract(here)
+	if left, err := os.ReadDir(string(d)); err != nil || len(left) != 0 {
+		t.Errorf("left are %v, %v", left, err)
 	}
 }

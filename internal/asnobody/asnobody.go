@@ -35,6 +35,34 @@ const guard = "MLRUN_TEST_AS_NOBODY"
 // examples, and what else is named in files, relative to the root of the module.
 func Run(t *testing.T, pattern string, files ...string) {
 	t.Helper()
+	run(t, nil, pattern, files)
+}
+
+// RunWithFUSE is Run for tests that mount with FUSE: where only root may open /dev/fuse the tests find one, in a mount namespace of their own, that
+// everybody may.
+func RunWithFUSE(t *testing.T, pattern string, files ...string) {
+	t.Helper()
+	st, err := os.Stat(fuseDevice)
+	if err != nil || st.Mode().Perm()&0o006 == 0o006 || os.Getuid() != 0 {
+		run(t, nil, pattern, files)
+		return
+	}
+	run(t, []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", openFUSE, "sh", t.TempDir()}, pattern, files)
+}
+
+const fuseDevice = "/dev/fuse"
+
+// openFUSE is a script that gets a directory and a command.
+var openFUSE = fmt.Sprintf(`set -e
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mknod -m 666 "$1/fuse" c 10 229
+mount --bind "$1/fuse" %s
+shift
+exec setpriv --reuid=%d --regid=%d --clear-groups -- "$@"`, fuseDevice, ID, ID)
+
+// run runs tests below a command that makes ordinary users of them, or else makes such users itself.
+func run(t *testing.T, by []string, pattern string, files []string) {
+	t.Helper()
 	switch {
 	case os.Getenv(guard) != "":
 		t.Skip("runs as an ordinary user already")
@@ -56,8 +84,12 @@ func Run(t *testing.T, pattern string, files ...string) {
 	if end, ok := t.Deadline(); ok {
 		cmd.Args = append(cmd.Args, "-test.timeout="+(time.Until(end)*9/10).String())
 	}
+	if by != nil {
+		cmd = exec.Command(by[0], slices.Concat(by[1:], cmd.Args)...)
+	} else {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ID, Gid: ID}}
+	}
 	cmd.Dir, cmd.Env = home.dir, environ(home)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ID, Gid: ID}}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:

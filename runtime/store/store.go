@@ -90,6 +90,14 @@ func Open(root string) (*Store, error) {
 // Root is the absolute path of the state directory.
 func (s *Store) Root() string { return s.root }
 
+// Check tells whether the state directory, if it is there, may be used.
+func (s *Store) Check() error {
+	if err := s.check(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // check refuses a root that is not a directory of the calling user: in /tmp anybody could have put it there.
 func (s *Store) check() error {
 	info, err := os.Lstat(s.root)

@@ -16,7 +16,7 @@ type account struct {
 
 	at      time.Time     // of the newest tally
 	tally   time.Duration // CPU time of the group as of then
-	lost    time.Duration // of processes that nobody waited for
+	lost    bool          // there are processes that nobody waits for
 	active  time.Time     // when CPU time was last seen to grow
 	tasks   int64
 	said    limit.Excess
@@ -43,12 +43,11 @@ const (
 
 // plausible tells whether the group can have used as much CPU time by now, and not less than was seen.
 func (a *account) plausible(cpu time.Duration, now time.Time) bool {
-	grown := cpu + a.lost - a.tally
+	grown := cpu - a.tally
 	return grown >= 0 && grown <= now.Sub(a.at)*time.Duration(max(a.budget.CPUs, 1))+tallySlack
 }
 
-// count takes a tally. A process that is waited for while that is done can be counted twice or not at all, which the next tally does not repeat;
-// what is missing then is lost: of a process whose parent ignores SIGCHLD.
+// count takes a tally. A process that is waited for while that is done can be counted twice or not at all, which the next tally does not repeat.
 func (s *sampler) count(now time.Time) {
 	a := &s.account
 	var t proc.Tally
@@ -58,15 +57,11 @@ func (s *sampler) count(now time.Time) {
 			break
 		}
 	}
-	cpu := t.CPU + a.lost
-	if cpu < a.tally {
-		a.lost += a.tally - cpu
-		cpu = a.tally
-	}
+	cpu := max(t.CPU, a.tally)
 	if cpu > a.tally {
 		a.active = now
 	}
-	a.tally, a.tasks = cpu, t.Tasks
+	a.tally, a.tasks, a.lost = cpu, t.Tasks, t.Unwaited > 0
 }
 
 // audit looks at what is limited besides memory, and returns when to do that again.
@@ -96,7 +91,7 @@ func (s *sampler) audit(now time.Time) {
 	}
 	s.judge(spent)
 	next := a.budget.Next(spent)
-	if a.budget.CPU > 0 && a.lost > 0 {
+	if a.budget.CPU > 0 && a.lost {
 		next = min(next, lostAgain)
 	}
 	switch {

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"mlrun/limit"
@@ -32,8 +33,11 @@ func (l *loop) usage(r Request) {
 			sn, _ = s.question(questionWait)
 		}
 		sn.Frozen = held
-		t := l.group.Tally()
-		sn.User, sn.System = t.User, t.System
+		u := l.group.Usage()
+		sn.User, sn.System, sn.Rusage = u.User, u.System, readRusage(u)
+		for _, p := range u.Top {
+			sn.Peaks = append(sn.Peaks, Peak{p.ID, strings.ToValidUTF8(p.Comm, "\uFFFD"), p.MaxRSS})
+		}
 		r.Reply(sn, nil)
 	}()
 }

@@ -202,6 +202,9 @@ func (l *loop) watch(p *launch.Process) {
 func (l *loop) reported(e launch.Event) {
 	switch e.Kind {
 	case launch.Exited:
+		if l.proc.Observed() && l.group != nil {
+			l.seen = readRusage(l.group.Usage()) // its zombie has what it used, as long as its parent has not waited for it
+		}
 		l.examine(e)
 		l.event(event{kind: evExited, status: e.Status, known: e.Known})
 	case launch.Stopped:
@@ -318,6 +321,16 @@ func (l *loop) conclude() *Verdict {
 	return v
 }
 
+// waited is what the reaper was told by those that it has waited for, and the CPU time of others.
+func (l *loop) waited() *Rusage {
+	r := newRusage(*l.rusage)
+	if l.group != nil {
+		user, system := l.group.Unwaited()
+		r.UTimeUS, r.STimeUS, r.UnwaitedUS = r.UTimeUS+user.Microseconds(), r.STimeUS+system.Microseconds(), (user + system).Microseconds()
+	}
+	return r
+}
+
 // account adds what the kernel counted.
 func (l *loop) account() {
 	m := &l.verdict.Memory
@@ -325,8 +338,9 @@ func (l *loop) account() {
 	if l.rusage == nil && m.Samples == 0 {
 		m.PeakSource = "none" // it ended before anybody looked, and somebody else was told of its maximum
 	}
+	l.verdict.Rusage = l.seen
 	if l.rusage != nil {
-		l.verdict.Rusage = newRusage(*l.rusage)
+		l.verdict.Rusage = l.waited()
 		maxrss := l.verdict.Rusage.MaxRSS
 		if (m.ExactReads == 0 || !l.several && !l.shared) && maxrss > m.Peak {
 			m.Peak, m.PeakSource = maxrss, "maxrss"

@@ -256,7 +256,7 @@ func (s *sampler) attach(c *meter.Counters, err error) {
 
 // interest is what ends a wait early.
 func (s *sampler) interest() (on meter.Cause) {
-	if room := s.policy.Headroom(s.use); !s.events.deaf && !s.muted && s.paused == nil && room > 0 && room < nearLimit {
+	if room := min(s.policy.Headroom(s.use), s.share.room.Memory); !s.events.deaf && !s.muted && s.paused == nil && room > 0 && room < nearLimit {
 		on |= meter.Faulted
 	}
 	if s.events.asleep {
@@ -302,7 +302,7 @@ func (s *sampler) credentials(now time.Time) (foreign, fresh bool) {
 // gets there; one of root's has most likely given its privileges up, and kept them.
 func (s *sampler) doze(now time.Time, wait time.Duration) time.Duration {
 	s.events.deaf, s.events.asleep = false, false
-	if !s.events.complete || wait >= dozeUnder || s.ceiling || s.throttle.active() {
+	if !s.events.complete || wait >= dozeUnder && !s.share.limited() || s.ceiling || s.throttle.active() {
 		return wait
 	}
 	if now.Sub(s.events.awake) < awakeFor {

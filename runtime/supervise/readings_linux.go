@@ -9,7 +9,7 @@ import (
 
 // look spares a large group a sample when the memory of the whole machine says that nothing has grown.
 func (s *sampler) look(now time.Time) (wait time.Duration, still bool) {
-	if s.mapped == nil || s.ceiling || s.muted || s.lastTaken.IsZero() || s.group.Size() < lookFrom || now.Sub(s.lastTaken) >= s.policy.Max {
+	if s.mapped == nil || s.share.limited() || s.ceiling || s.muted || s.lastTaken.IsZero() || s.group.Size() < lookFrom || now.Sub(s.lastTaken) >= s.policy.Max {
 		return 0, false
 	}
 	m, ok := s.mapped.Read()
@@ -32,7 +32,7 @@ func (s *sampler) enough() int64 {
 			enough = min(enough, n)
 		}
 	}
-	return enough
+	return min(enough, max(s.share.most, 0))
 }
 
 // bound takes the cheap reading.
@@ -179,6 +179,7 @@ func (s *sampler) note(r meter.Reading, stopped bool) {
 	defer s.mu.Unlock()
 	st := &s.stats
 	st.last = r
+	s.share.note(r)
 	st.peakBound = max(st.peakBound, st.memory.Bound)
 	st.shared = st.shared || r.Upper < st.memory.Bound*sharedPart/100
 	st.memory.ExactReads++

@@ -59,8 +59,9 @@ type loop struct {
 	helpers    sync.WaitGroup
 	killSince  time.Time
 	rusage     *syscall.Rusage
-	several    bool // there was more than one process at some sample
-	shared     bool // and memory that was shared with others
+	seen       *Rusage // when the payload ended, where its parent is told what it has used
+	several    bool    // there was more than one process at some sample
+	shared     bool    // and memory that was shared with others
 
 	admission atomic.Pointer[Admission] // what Admit came to
 

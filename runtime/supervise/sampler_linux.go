@@ -25,14 +25,16 @@ const (
 	steadyPart  = 50                     // and the group has changed by at most this part of it
 	sharedPart  = 90                     // percent of the bound: a reading under it shows that memory is shared
 
-	roomyPart  = 4                      // part of the limit whose headroom lets an ambiguous reading wait,
-	rushPart   = 4                      // and under which a crowd that grows in number is stopped before it is measured
-	lookFrom   = 16                     // members from which the memory of the whole machine is looked at first
-	holdEvery  = 250 * time.Millisecond // how often a group that is held is looked after
-	mutedEvery = 250 * time.Millisecond // samples of a group that goes on over its limit
-	nudgeEvery = time.Second            // looks at the reapers
-	growsOn    = 1 << 20                // bytes that a group must have grown by after it was told to stop
-	victimWait = time.Second            // how long a process that was killed has to give its memory back
+	roomyPart    = 4                      // part of the limit whose headroom lets an ambiguous reading wait,
+	rushPart     = 4                      // and under which a crowd that grows in number is stopped before it is measured
+	lookFrom     = 16                     // members from which the memory of the whole machine is looked at first
+	holdEvery    = 250 * time.Millisecond // how often a group that is held is looked after
+	mutedEvery   = 250 * time.Millisecond // samples of a group that goes on over its limit
+	nudgeEvery   = time.Second            // looks at the reapers
+	observeEvery = time.Second            // looks at what was used, of so many members at most
+	observeMost  = 64
+	growsOn      = 1 << 20     // bytes that a group must have grown by after it was told to stop
+	victimWait   = time.Second // how long a process that was killed has to give its memory back
 )
 
 // word is what the loop answers to a breach.
@@ -77,20 +79,26 @@ type sampler struct {
 	account   account       // what is limited besides memory
 	nudged    time.Time     // when the reapers were looked at
 	again     bool          // a sample is due now, whatever was said before
-	paused    *proc.Frozen  // not nil: stopped by request
-	due       time.Time     // when the next sample is
-	start     time.Time
-	reading   bool             // an exact reading is being made aside
-	spent     time.Duration    // by these
-	readBound int64            // the bound when the newest of these began
-	verified  time.Time        // when the newest of the others began
-	used      func(int64) bool // of Config
-	warned    int              // percent
-	swapAt    int64            // of the machine, at the newest exact reading
-	events    eventState       // see events_linux.go
-	alarmed   time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
-	alarmedAt time.Time
-	breachAt  time.Time
+	// observed: nobody tells what has been used, so it is looked at; at last at observedAt.
+	observed   bool
+	observedAt time.Time
+	paused     *proc.Frozen // not nil: stopped by request
+	share      share        // of the groups that the run is in
+	// kernelTasks: the kernel holds the limits of processes of these groups.
+	kernelTasks bool
+	due         time.Time // when the next sample is
+	start       time.Time
+	reading     bool             // an exact reading is being made aside
+	spent       time.Duration    // by these
+	readBound   int64            // the bound when the newest of these began
+	verified    time.Time        // when the newest of the others began
+	used        func(int64) bool // of Config
+	warned      int              // percent
+	swapAt      int64            // of the machine, at the newest exact reading
+	events      eventState       // see events_linux.go
+	alarmed     time.Duration    // freezes that found no breach, each alarmEvery, less the time that has passed
+	alarmedAt   time.Time
+	breachAt    time.Time
 
 	holding   atomic.Bool // the group is stopped on purpose, or about to be: no stop of the payload is anybody else's
 	throttled atomic.Bool // and it is the soft limit's
@@ -121,7 +129,7 @@ type stats struct {
 func newSampler(fs proc.FS, g *proc.Group, p limit.Policy, mode meter.Mode, report callbacks) *sampler {
 	s := &sampler{
 		fs: fs, group: g, meter: meter.New(fs), policy: p, mode: mode, report: report,
-		done: make(chan struct{}), poke: make(chan struct{}, 1),
+		done: make(chan struct{}), poke: make(chan struct{}, 1), share: share{room: limit.Alone(), most: 1<<63 - 1},
 	}
 	s.stats.memory.Meter = string(meter.Poll)
 	s.account.report = report.much
@@ -138,6 +146,9 @@ func (s *sampler) run() {
 	// The first sample waits as long as an empty group may: nothing of the payload runs yet.
 	s.due = s.start.Add(s.policy.Next(limit.Use{}))
 	settle := s.start.Add(settleAfter)
+	if s.share.seat != nil {
+		s.due = s.start // what the others leave is not known yet
+	}
 	if !s.account.budget.Unlimited() {
 		s.account.due = s.start
 	}
@@ -157,7 +168,7 @@ func (s *sampler) run() {
 			// Nothing has grown yet: what was known is still true.
 			s.events.asleep = false
 			s.under(now)
-			s.due = now.Add(s.policy.Next(s.use))
+			s.due = now.Add(s.policy.NextShared(s.use, s.share.room))
 		case !s.due.After(now):
 			s.due = now.Add(s.tick(now))
 		}
@@ -174,6 +185,7 @@ func (s *sampler) run() {
 		if !s.events.tried && settle.Before(until) {
 			until = settle
 		}
+		s.awaited(time.Until(until))
 		cause = s.wait(time.Until(until))
 	}
 	s.endStop(time.Now())
@@ -287,6 +299,7 @@ func (s *sampler) tick(now time.Time) time.Duration {
 		s.nudged = now
 		s.group.Nudge()
 	}
+	s.observe(now)
 	if s.paused != nil {
 		return s.staysPaused()
 	}
@@ -305,6 +318,14 @@ func (s *sampler) tick(now time.Time) time.Duration {
 	return s.doze(now, s.slowDown(now, wait))
 }
 
+// observe looks at what has been used, for the largest resident set and what is lost with a process, when nobody tells.
+func (s *sampler) observe(now time.Time) {
+	if s.observed && now.Sub(s.observedAt) >= observeEvery && s.group.Size() <= observeMost {
+		s.observedAt = now
+		s.group.Usage()
+	}
+}
+
 // sample takes one sample and returns when the next one is due.
 func (s *sampler) sample(now time.Time) time.Duration {
 	before := s.use
@@ -317,10 +338,11 @@ func (s *sampler) sample(now time.Time) time.Duration {
 		if s.worthForPeak(now) {
 			s.aside(nil)
 		}
+		wait = s.shared(now, wait)
 		s.warn(now, wait)
 		return wait
 	default:
-		return s.measure(now, before)
+		return s.shared(now, s.measure(now, before))
 	}
 }
 

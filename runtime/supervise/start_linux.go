@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"mlrun/group"
 	"mlrun/limit"
 	"mlrun/proc"
 	"mlrun/runtime/launch"
@@ -22,7 +23,7 @@ func (l *loop) launch() {
 		c.Terminal = l.term.fd
 	}
 	c.Eager = c.Eager && l.cfg.AutoStart && l.cfg.Hook == nil && l.cfg.Admit == nil && !l.term.exists() && l.cfg.Foreground.caughtAll()
-	p, err := launch.Start(&c)
+	p, err := l.fork(&c)
 	if e := new(launch.Error); errors.As(err, &e) && e.OfNamespace() {
 		if l.cfg.TasksSampled == nil {
 			err = fmt.Errorf("limit of processes: %w; without dev.mlrun.pids.mode \"kernel\" it is held by looking at them", err)
@@ -34,6 +35,32 @@ func (l *loop) launch() {
 		}
 	}
 	l.post(func(l *loop) { l.launched(p, c.Terminal >= 0, err) })
+}
+
+// fork starts the payload in the namespaces of its groups, or without them where they are not to be had.
+func (l *loop) fork(c *launch.Config) (*launch.Process, error) {
+	var after func(int)
+	tasks := c.Tasks
+	if l.cfg.Nest != nil {
+		after = l.cfg.Nest(c)
+	}
+	p, err := launch.Start(c)
+	if after == nil {
+		return p, err
+	}
+	if err == nil {
+		after(p.PID)
+		return p, nil
+	}
+	after(0)
+	if e := new(launch.Error); errors.As(err, &e) && e.OfNamespace() {
+		if l.cfg.Log != nil {
+			l.cfg.Log.Info("the limits of processes of its groups are held by looking at them: "+err.Error(), "id", l.cfg.ID)
+		}
+		c.Tasks = tasks
+		return launch.Start(c)
+	}
+	return p, err
 }
 
 // launched is called when the payload waits at the gate, or never will.
@@ -62,6 +89,7 @@ func (l *loop) launched(p *launch.Process, lend bool, err error) {
 	if lend {
 		l.term.lent = p.PID
 	}
+	l.listen()
 	l.event(event{kind: evCreated})
 	if l.state.phase >= stopping { // it was asked to end before it was there
 		l.killAll()
@@ -239,7 +267,12 @@ func (l *loop) startSampler() {
 			}
 		},
 	})
+	s.share.kernel = l.cfg.HeldTasks
+	s.share.seat, s.share.report = l.cfg.Seat, func(d group.Doom, urgent bool, top []Victim) {
+		l.post(func(l *loop) { l.doomed(d, urgent, top) })
+	}
 	s.account.budget, s.used = l.cfg.Budget.Calm(), l.cfg.Used
+	s.observed = l.proc.Observed()
 	l.sampler = s
 	go s.run()
 	if g := l.cfg.Gate; g != nil {

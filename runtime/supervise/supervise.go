@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"mlrun/group"
 	"mlrun/limit"
 	"mlrun/meter"
 	"mlrun/proc"
@@ -57,9 +58,15 @@ type Config struct {
 	Memory limit.Policy
 	Budget limit.Budget // the other limits
 	Meter  meter.Mode
-	Signal syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
-	Grace  time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
-	Strict bool           // who is over Memory has no grace period: it could be used to grow beyond the limit
+	// Nest, unless nil, is called before the payload is forked, and may put it into namespaces of its groups. What it returns, unless nil, is called when
+	// the payload waits at the gate, with its pid, or with 0 when there is none or without these namespaces. HeldTasks tells later whether the kernel holds
+	// the limits of processes of the groups.
+	Nest      func(*launch.Config) (after func(pid int))
+	HeldTasks func() bool
+	Seat      *group.Seat    // in the groups whose limits the run obeys, too; the caller gives it back after the run; nil: none
+	Signal    syscall.Signal // for the payload at a breach, when Memory.OnBreach is limit.Signal
+	Grace     time.Duration  // between SIGTERM and SIGKILL; 0: SIGKILL at once
+	Strict    bool           // who is over Memory has no grace period: it could be used to grow beyond the limit
 
 	// Foreground makes the signals that this process gets reach the payload, and the payload a job of its terminal. Nil: no.
 	Foreground *Signals
@@ -142,7 +149,16 @@ type Snapshot struct {
 	Members    []proc.ID     `json:"members,omitempty"` // of OpList
 	User       time.Duration `json:"user,omitempty"`    // CPU time of all processes that are and were, of OpUsage
 	System     time.Duration `json:"system,omitempty"`
-	Frozen     bool          `json:"frozen"` // stopped for being over the limit
+	Rusage     *Rusage       `json:"rusage,omitempty"` // of OpUsage: of all processes that are and were
+	Peaks      []Peak        `json:"peaks,omitempty"`  // and the processes that had most memory, of those that are
+	Frozen     bool          `json:"frozen"`           // stopped for being over the limit
+}
+
+// Peak is the most memory that a process had.
+type Peak struct {
+	proc.ID
+	Name   string `json:"name"`   // of its program, at most 15 bytes
+	MaxRSS int64  `json:"maxrss"` // bytes of resident set, ever (VmHWM of proc_pid_status(5))
 }
 
 // Notice is a breach that does not end the run.

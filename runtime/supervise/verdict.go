@@ -46,6 +46,7 @@ type Verdict struct {
 	CoreDumped bool   `json:"coreDumped,omitempty"`
 
 	Exceeded *Exceeded `json:"exceeded,omitempty"` // the limit, when Reason is one of those besides memory
+	Group    *InGroup  `json:"group,omitempty"`    // the limit group that ended the run, when it was no limit of the run's own
 	Throttle *Throttle `json:"throttle,omitempty"` // with a quota of CPU time
 	Rlimit   *Rlimited `json:"rlimit,omitempty"`   // the limit of setrlimit(2) that ended it
 
@@ -109,6 +110,15 @@ func (m *Memory) limits(p limit.Policy) {
 	if p.Limit > 0 || p.Swap > 0 {
 		m.Held, m.Overshoot, m.OnBreach = "sampled", p.Bound, p.OnBreach.String()
 	}
+}
+
+// InGroup is the limit of a group of runs, which this one was ended for.
+type InGroup struct {
+	ID       int64  `json:"id"`
+	Label    string `json:"label,omitempty"`
+	Limit    int64  `json:"limit"`
+	Observed int64  `json:"observed"`       // of all runs of the group together
+	Unit     string `json:"unit,omitempty"` // "bytes", "processes"; none: it was asked to end
 }
 
 // Exceeded is a limit other than that of memory.
@@ -193,8 +203,7 @@ type Victim struct {
 	Exact   bool   `json:"exact"`
 }
 
-// Rusage is getrusage(2) of every descendant that was waited for. Linux does not maintain the fields in Unmaintained, which
-// are therefore absent.
+// Rusage is getrusage(2) of all processes. Linux does not maintain the fields in Unmaintained, which are therefore absent.
 type Rusage struct {
 	UTimeUS      int64    `json:"utimeUs"` // microseconds of user CPU time
 	STimeUS      int64    `json:"stimeUs"` // microseconds of system CPU time
@@ -206,6 +215,15 @@ type Rusage struct {
 	NVCSw        int64    `json:"nvcsw"`   // voluntary context switches
 	NIvCSw       int64    `json:"nivcsw"`  // involuntary context switches
 	Unmaintained []string `json:"unmaintained"`
+
+	UnwaitedUS int64 `json:"unwaitedUs,omitempty"` // microseconds of utime and stime: of processes that nobody waited for, as they were last seen
+	Sampled    bool  `json:"sampled,omitempty"`    // as /proc has shown it, not as wait4(2) has told it
+	Unread     int   `json:"unread,omitempty"`     // processes whose block I/O could not be read
+}
+
+// unmaintained are the fields of getrusage(2) that Linux leaves 0.
+func unmaintained() []string {
+	return []string{"ixrss", "idrss", "isrss", "nswap", "msgsnd", "msgrcv", "nsignals"}
 }
 
 func newRusage(r syscall.Rusage) *Rusage {
@@ -214,7 +232,7 @@ func newRusage(r syscall.Rusage) *Rusage {
 		UTimeUS: us(r.Utime), STimeUS: us(r.Stime), MaxRSS: int64(r.Maxrss) << 10,
 		MinFlt: int64(r.Minflt), MajFlt: int64(r.Majflt), InBlock: int64(r.Inblock), OuBlock: int64(r.Oublock),
 		NVCSw: int64(r.Nvcsw), NIvCSw: int64(r.Nivcsw),
-		Unmaintained: []string{"ixrss", "idrss", "isrss", "nswap", "msgsnd", "msgrcv", "nsignals"},
+		Unmaintained: unmaintained(),
 	}
 }
 

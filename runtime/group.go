@@ -1,0 +1,55 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"mlrun/bundle"
+	"mlrun/group"
+)
+
+// groupsDir is the directory of the tree of limit groups below the state directory. It is no container's: the name is no id.
+const groupsDir = "@groups"
+
+// GroupsDir is the directory of the tree of limit groups of all who have this state directory (package group).
+func (r *Runtime) GroupsDir() string { return filepath.Join(r.store.Root(), groupsDir) }
+
+// Groups opens the tree of limit groups. The caller closes it.
+func (r *Runtime) Groups() (*group.Tree, error) {
+	if err := r.store.Ready(); err != nil {
+		return nil, err
+	}
+	return group.Open(r.GroupsDir())
+}
+
+// LookAtGroups is Groups that makes nothing: where there is no tree, it is empty. The superuser may look at that of anybody.
+func (r *Runtime) LookAtGroups() (*group.Tree, error) {
+	if os.Geteuid() != 0 {
+		if err := r.store.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return group.Look(r.GroupsDir())
+}
+
+// findGroup finds the limit group of a container that is to be made, before anything is.
+func (r *Runtime) findGroup(o *CreateOptions) error {
+	name, where := o.Group, ""
+	if name == "" {
+		name, where = o.Bundle.Settings.Group, fmt.Sprintf("%s: annotations[%q]: ", o.Bundle.File, bundle.GroupAnnotation)
+	}
+	if name == "" {
+		return nil
+	}
+	t, err := r.LookAtGroups()
+	if err != nil {
+		return err
+	}
+	o.group, err = t.Lookup(name)
+	if err != nil && where != "" {
+		err = fmt.Errorf("%s%w", where, err)
+	}
+	return errors.Join(err, t.Close())
+}
