@@ -15,12 +15,12 @@ SHARE         = $(DESTDIR)$(PREFIX)/share
 
 # What is tested for linux/arm64 on another processor, by a program that emulates one and passes system calls on.
 EMULATOR     ?= qemu-aarch64-static
-EMULATED     ?= ./bundle ./limit ./rlimit ./signame ./runtime/seccomp ./runtime/store ./runtime/launch/...
+EMULATED     ?= ./bundle ./limit ./rlimit ./signame ./runtime/seccomp ./runtime/sockpath ./runtime/store ./runtime/launch/...
 
 # Staticcheck is built for this platform and looks at the code of another one. What is not written for it in full has functions that nobody
 # calls there (U1000); these packages are.
 DARWIN_CHECK  = $(GO) run -exec "env GOOS=darwin GOARCH=arm64 CGO_ENABLED=0" $(STATICCHECK)
-ON_DARWIN     = ./bundle ./libproc ./limit ./meter ./proc ./rlimit ./signame ./runtime/seccomp ./runtime/store
+ON_DARWIN     = ./bundle ./libproc ./limit ./meter ./proc ./rlimit ./signame ./runtime/seccomp ./runtime/sockpath ./runtime/store
 
 .PHONY: all build cross cross-check man install test test-arm64 race lint bench fuzz clean test-packages
 

@@ -61,6 +61,7 @@ var rules = map[string]rule{
 		reason:   "what happens between fork and exec decides nothing and measures nothing",
 	},
 	"runtime/pty": {
+		project:  []string{"runtime/sockpath"},
 		external: []string{unix, "github.com/containerd/console"},
 		reason:   "a terminal knows nothing of the process that gets it",
 	},
@@ -74,8 +75,9 @@ var rules = map[string]rule{
 		external: []string{unix},
 		reason:   "a gate lets programs go on when somebody else says that there is room; it knows no line and no run",
 	},
-	"runtime/store": {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
-	"group/fuse":    {external: []string{unix}, reason: "a file system is served without knowing what its files mean"},
+	"runtime/sockpath": {reason: "a name for a file knows nothing of what is said through it"},
+	"runtime/store":    {external: []string{unix}, reason: "the store keeps states and does not know what they mean"},
+	"group/fuse":       {external: []string{unix}, reason: "a file system is served without knowing what its files mean"},
 	"group/groupfs": {
 		project:  []string{"group", "group/fuse", "meter", "proc"},
 		external: []string{unix},
@@ -251,6 +253,51 @@ func checkBans(t *testing.T, rel string, p pkg) {
 			if matches(b.paths, path) {
 				t.Errorf("%s %s %s, which it must not: %s", rel, how, path, b.reason)
 			}
+		}
+	}
+}
+
+// tagged are the files with a build constraint of packages that are portable but for them: each pair has what docs/design.md, section 3, says of them.
+var tagged = map[string][]string{
+	"limit":             nil,
+	"runtime/supervise": {"place_linux.go", "platform_linux.go", "platform_darwin.go"},
+}
+
+// TestPortable checks that packages above the platform have no build constraint, in a name or in a comment, but in files that are known; and that
+// the names of those do not say one thing and their constraints another.
+func TestPortable(t *testing.T) {
+	for rel, known := range tagged {
+		files, err := filepath.Glob(filepath.Join(rel, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no source: %v", rel, err)
+		}
+		var found []string
+		for _, file := range files {
+			name := filepath.Base(file)
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			comment := bytes.HasPrefix(source, []byte("//go:build ")) || bytes.Contains(source, []byte("\n//go:build "))
+			named := false // as go/build reads names: of the last two parts
+			parts := strings.Split(strings.TrimSuffix(name, ".go"), "_")
+			for _, part := range parts[max(1, len(parts)-2):] {
+				named = named || slices.Contains([]string{"linux", "darwin", "unix", "other", "amd64", "arm64", "riscv64"}, part)
+			}
+			if comment && slices.Contains(known, name) {
+				t.Errorf("%s: the name has the platform, and a //go:build line again", file)
+			}
+			if comment || named {
+				found = append(found, name)
+			}
+		}
+		slices.Sort(found)
+		slices.Sort(known)
+		if !slices.Equal(found, known) {
+			t.Errorf("%s: %q are for one platform, %q are known: move them below the seam, or say in docs/design.md why not", rel, found, known)
 		}
 	}
 }

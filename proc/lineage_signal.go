@@ -184,6 +184,25 @@ func (f *halted) Thaw(all bool) {
 	}
 }
 
+// Settled tells whether nobody of the run runs any more, and tells those that have got away to stop.
+func (f *halted) Settled() bool {
+	g := f.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.look() && g.running() == 0 {
+		return true
+	}
+	g.stop()
+	return false
+}
+
+// Continue sends SIGCONT to those that Halt has stopped, and then calls running. A stop that others have sent meanwhile is lost: macOS does not tell of
+// signals that are pending.
+func (f *halted) Continue(running func()) {
+	f.Thaw(false)
+	running()
+}
+
 // Tally counts. CPU time that a member has used since the last call, and that nobody of the run has waited for, is missing after it has ended.
 func (g *lineage) Tally() Tally {
 	g.Update(time.Now())
@@ -208,3 +227,12 @@ func (t *Tally) use(u usage) {
 	user, system := u.user+u.childUser, u.system+u.childSystem
 	t.User, t.System, t.CPU = t.User+user, t.System+system, t.CPU+user+system
 }
+
+// Usage has the CPU time of all, and nothing else.
+func (g *lineage) Usage() Usage {
+	t := g.Tally()
+	return Usage{User: t.User, System: t.System}
+}
+
+// Unwaited is 0: see Tally.Unwaited.
+func (g *lineage) Unwaited() (user, system time.Duration) { return 0, 0 }

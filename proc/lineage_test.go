@@ -395,6 +395,28 @@ func TestLineageFreeze(t *testing.T) {
 	}
 }
 
+// TestLineageHalt: one who was forked while the others were told to stop is found, and told, by Settled; who was stopped before stays so.
+func TestLineageHalt(t *testing.T) {
+	f := newFake(t)
+	g, a := f.payload()
+	b := f.fork(a)
+	f.procs[b].State = 'T'
+	g.Tally()
+	h := g.Halt()
+	late := f.fork(a)
+	if h.Settled() {
+		t.Error("settled while somebody runs who was forked since")
+	}
+	if f.procs[late].State != 'T' || !h.Settled() {
+		t.Errorf("late child %c: want it stopped, and that seen", f.procs[late].State)
+	}
+	told := false
+	h.Continue(func() { told = f.procs[a].State == 'S' })
+	if !told || f.procs[late].State != 'S' || f.procs[b].State != 'T' {
+		t.Errorf("told %v, late child %c, stopped before %c", told, f.procs[late].State, f.procs[b].State)
+	}
+}
+
 func TestLineageTally(t *testing.T) {
 	f := newFake(t)
 	g, a := f.payload()
@@ -407,6 +429,9 @@ func TestLineageTally(t *testing.T) {
 		t.Helper()
 		if got := g.Tally(); got.User != user || got.CPU != user || got.Tasks != tasks {
 			t.Errorf("%s: %+v, want %v and %d tasks", when, got, user, tasks)
+		}
+		if got := g.Usage(); got.User != user {
+			t.Errorf("%s: usage %+v, want %v", when, got, user)
 		}
 	}
 	check("all live", 4*time.Second, 8)

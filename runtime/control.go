@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +17,7 @@ import (
 
 	"mlrun/proc"
 	"mlrun/runtime/launch"
+	"mlrun/runtime/sockpath"
 	"mlrun/runtime/store"
 	"mlrun/runtime/supervise"
 )
@@ -71,15 +71,17 @@ type control struct {
 // opListen hands over a listener for the execs of a process that the client has made.
 const opListen supervise.Op = "listen"
 
-// address makes a socket address for a file of any path length: sun_path has 108 bytes, a link through an open directory is
-// short. release gives the directory back.
+// address makes an address for the socket of a container. The error wraps fs.ErrNotExist when that has no directory. release is to be called when the
+// address was used.
 func address(d *store.Dir) (addr *net.UnixAddr, release func(), err error) {
-	f, err := os.Open(d.Path("."))
+	if _, err := os.Lstat(d.Path(".")); err != nil {
+		return nil, nil, err
+	}
+	name, release, err := sockpath.For(d.Path(socketFile))
 	if err != nil {
 		return nil, nil, err
 	}
-	name := "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) + "/" + socketFile
-	return &net.UnixAddr{Name: name, Net: "unix"}, func() { f.Close() }, nil
+	return &net.UnixAddr{Name: name, Net: "unix"}, release, nil
 }
 
 func newControl(process func(*execMessage, []int) (launch.Config, error), listener func([]int) error) *control {

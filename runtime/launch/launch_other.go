@@ -2,6 +2,8 @@
 
 package launch
 
+import "syscall"
+
 // Process is a payload and its reaper.
 type Process struct{ PID, Reaper int }
 
@@ -49,3 +51,15 @@ func (p *Process) KillAll() {}
 
 // Hold does nothing here.
 func (p *Process) Hold() {}
+
+// Orphans are not there without a subreaper.
+type Orphans struct{}
+
+// Orphans is not supported here.
+func (p *Process) Orphans() *Orphans { return &Orphans{} }
+
+// Kill finds nobody: what a reaper leaves goes to init.
+func (o *Orphans) Kill() (left, busy bool) { return false, false }
+
+// Payload is not known here.
+func (o *Orphans) Payload() (status syscall.WaitStatus, known bool) { return 0, false }

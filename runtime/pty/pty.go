@@ -9,12 +9,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/containerd/console"
 	"golang.org/x/sys/unix"
+
+	"mlrun/runtime/sockpath"
 )
 
 // Pty is a pseudo-terminal pair. Close it.
@@ -64,15 +64,11 @@ func (p *Pty) Send(socket string) error {
 	if err := console.ClearONLCR(p.master.Fd()); err != nil {
 		return fmt.Errorf("pseudo-terminal: %w", err)
 	}
-	dir, err := os.Open(filepath.Dir(socket)) // sun_path has 108 bytes; a path through an open directory is short
+	path, release, err := sockpath.For(socket)
 	if err != nil {
 		return fmt.Errorf("console socket: %w", err)
 	}
-	defer dir.Close()
-	path := socket
-	if len(path) > 100 {
-		path = "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/" + filepath.Base(socket)
-	}
+	defer release()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
 		unix.CloseOnExec(fd)

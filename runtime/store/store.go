@@ -26,6 +26,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strconv"
@@ -56,16 +57,25 @@ func (e *CorruptError) Error() string {
 // Store is a state directory.
 type Store struct{ root string }
 
-// DefaultRoot is the state directory of the calling user: $XDG_RUNTIME_DIR/mlrun, else /run/mlrun for root, else
-// /tmp/mlrun-UID.
-func DefaultRoot() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+// DefaultRoot is the state directory of the calling user: $XDG_RUNTIME_DIR/mlrun, else for root /run/mlrun, on macOS /var/run/mlrun, else on macOS
+// $TMPDIR/mlrun-UID, else /tmp/mlrun-UID.
+func DefaultRoot() string { return defaultRoot(runtime.GOOS, os.Geteuid(), os.Getenv) }
+
+// defaultRoot passes over what is no absolute path.
+func defaultRoot(goos string, uid int, getenv func(string) string) string {
+	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "mlrun")
 	}
-	if os.Geteuid() == 0 {
+	darwin, own := goos == "darwin", "mlrun-"+strconv.Itoa(uid)
+	switch dir := getenv("TMPDIR"); {
+	case uid == 0 && darwin:
+		return "/var/run/mlrun" // there is no /run
+	case uid == 0:
 		return "/run/mlrun"
+	case darwin && filepath.IsAbs(dir): // the user's own there (confstr(3), _CS_DARWIN_USER_TEMP_DIR)
+		return filepath.Join(dir, own)
 	}
-	return "/tmp/mlrun-" + strconv.Itoa(os.Geteuid())
+	return filepath.Join("/tmp", own)
 }
 
 // Open opens the state directory root. It need not exist: it is created with the first container.

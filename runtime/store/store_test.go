@@ -37,6 +37,31 @@ func create(t *testing.T, s *Store, id string) *Dir {
 	return d
 }
 
+func TestDefaultRoot(t *testing.T) {
+	const folder = "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/"
+	for _, test := range []struct {
+		goos         string
+		uid          int
+		xdg, tmp     string
+		want, reason string
+	}{
+		{"linux", 1000, "/run/user/1000", folder, "/run/user/1000/mlrun", "what the user has chosen"},
+		{"linux", 1000, "", folder, "/tmp/mlrun-1000", "a temporary directory of the moment is none of Linux"},
+		{"linux", 1000, "run", "", "/tmp/mlrun-1000", "a relative path means another directory everywhere"},
+		{"linux", 0, "", "", "/run/mlrun", "root"},
+		{"darwin", 501, "/x", folder, "/x/mlrun", "what the user has chosen"},
+		{"darwin", 501, "", folder, folder + "mlrun-501", "the directory of the user"},
+		{"darwin", 501, "", "", "/tmp/mlrun-501", "without one"},
+		{"darwin", 501, "", "tmp", "/tmp/mlrun-501", "a relative path means another directory everywhere"},
+		{"darwin", 0, "", folder, "/var/run/mlrun", "root"},
+	} {
+		env := map[string]string{"XDG_RUNTIME_DIR": test.xdg, "TMPDIR": test.tmp}
+		if got := defaultRoot(test.goos, test.uid, func(name string) string { return env[name] }); got != test.want {
+			t.Errorf("%+v: %s", test, got)
+		}
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	s := open(t)
 	if ids, err := s.List(); err != nil || len(ids) != 0 {

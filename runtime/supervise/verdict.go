@@ -229,7 +229,7 @@ func unmaintained() []string {
 func newRusage(r syscall.Rusage) *Rusage {
 	us := func(t syscall.Timeval) int64 { return int64(t.Sec)*1e6 + int64(t.Usec) }
 	return &Rusage{
-		UTimeUS: us(r.Utime), STimeUS: us(r.Stime), MaxRSS: int64(r.Maxrss) << 10,
+		UTimeUS: us(r.Utime), STimeUS: us(r.Stime), MaxRSS: int64(r.Maxrss) << rssShift,
 		MinFlt: int64(r.Minflt), MajFlt: int64(r.Majflt), InBlock: int64(r.Inblock), OuBlock: int64(r.Oublock),
 		NVCSw: int64(r.Nvcsw), NIvCSw: int64(r.Nivcsw),
 		Unmaintained: unmaintained(),

@@ -168,7 +168,7 @@ func plan(leader proc.ID, changes []rlimit.Change, mayRaise bool) (held []rlimit
 // marked refuses to change the limit that marks processes of the run (proc.Seal).
 func marked(group *proc.Group, changes []rlimit.Change) error {
 	for _, c := range changes {
-		if c.Resource != unix.RLIMIT_RTTIME {
+		if c.Name != "RLIMIT_RTTIME" {
 			continue
 		}
 		for _, id := range group.Members() {
@@ -261,17 +261,14 @@ func (l *loop) examine(e launch.Event) {
 		pid := l.proc.PID
 		now, err := rlimit.Read("/proc", pid)
 		cpu, ok := proc.Root.LimitedCPU(pid)
-		policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(pid), 0, 0)
+		realtime := hasRealtime(pid)
 		// Its parent may be somebody else, and has waited for it: then what was read may be of another process.
 		if s, e := proc.Root.Stat(pid); e == nil && s.ID() == l.group.Leader() && err == nil && ok {
-			policy &^= resetOnFork
-			d.now, d.cpu, d.realtime = now, cpu, policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
+			d.now, d.cpu, d.realtime = now, cpu, realtime
 		}
 	}
 	l.death = d
 }
-
-const resetOnFork = 0x40000000 // SCHED_RESET_ON_FORK of linux/sched.h
 
 // judge says in the verdict that a limit ended the payload, if one did.
 func (l *loop) judge(v *Verdict) {

@@ -188,23 +188,6 @@ func uncovered(covered map[proc.ID]uint64, members []proc.ID, stat func(int) (pr
 	return list
 }
 
-// hurry makes the calling thread be served early when many want a processor: a storm of processes that allocate is one. It uses little
-// time itself. A shorter slice is for everybody and makes it next when it wakes up (sched_setattr(2), Linux 6.12); better priority needs
-// CAP_SYS_NICE.
-func hurry() {
-	const slice, nice = 100 * time.Microsecond, -10
-	a, err := unix.SchedGetAttr(0, 0)
-	if err != nil {
-		return
-	}
-	before := a.Nice
-	a.Runtime, a.Nice = uint64(slice), min(before, nice)
-	if unix.SchedSetAttr(0, a, 0) != nil {
-		a.Nice = before // a priority cannot be raised without the capability
-		_ = unix.SchedSetAttr(0, a, 0)
-	}
-}
-
 // closeEvents ends what settle began. The goroutine stays locked to its thread, whose priority was changed: so they end together.
 func (s *sampler) closeEvents() {
 	s.mu.Lock()

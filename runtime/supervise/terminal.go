@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +23,7 @@ func openTerminal() *terminal {
 	t := &terminal{fd: -1, own: unix.Getpgrp()}
 	using := false
 	for fd := 0; fd < 3; fd++ {
-		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+		if _, err := unix.IoctlGetTermios(fd, getTermios); err == nil {
 			using = true
 		}
 	}
@@ -71,17 +70,9 @@ func inPipeline() bool {
 	return false
 }
 
-// set makes pgrp the foreground process group. SIGTTOU is blocked meanwhile: whoever asks from the background gets it.
+// set makes pgrp the foreground process group.
 func (t *terminal) set(pgrp int) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var block, old unix.Sigset_t
-	block.Val[0] = 1 << (unix.SIGTTOU - 1)
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &old); err != nil {
-		return err
-	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
-	return unix.IoctlSetPointerInt(t.fd, unix.TIOCSPGRP, pgrp)
+	return withoutTTOU(func() error { return unix.IoctlSetPointerInt(t.fd, unix.TIOCSPGRP, pgrp) })
 }
 
 // lend gives the terminal to the payload's group, if mlrun has it.

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package supervise
-
-// Run is not supported here.
-func Run(*Config) (*Verdict, error) { return nil, ErrUnsupported }
