@@ -82,7 +82,7 @@ var runErrors = []errorRow{
 	{args: "run --detach --id x cwd", code: 1, lines: `cwd "/no/such/dir": ` + notFile},
 	{args: "run --detach --id x hook", code: 1, lines: `.*createRuntime.*`},
 	{args: "run --detach --id x terminal", code: 2, lines: `process.terminal is true in .*: want --console-socket.*` + see},
-	{args: "run --detach --id x --console-socket no/such terminal", code: 1, lines: `console socket: open no: ` + notFile},
+	{args: "run --detach --id x --console-socket no/such terminal", code: 1, lines: `console socket no/such: ` + notFile},
 	{args: "run --detach --id x --console-socket text terminal", code: 1, lines: `console socket text: .*`},
 	{args: "run --detach --id x --console-socket s ok", code: 2, lines: `--console-socket: .*` + see},
 
@@ -174,7 +174,7 @@ var createErrors = []errorRow{
 	{args: "create --bundle cwd x", code: 1, lines: `cwd "/no/such/dir": ` + notFile},
 	{args: "create --bundle hook x", code: 1, lines: `.*createRuntime.*`},
 	{args: "create --bundle terminal x", code: 2, lines: `process.terminal is true in .*: want --console-socket.*` + see},
-	{args: "create --bundle terminal --console-socket no/such x", code: 1, lines: `console socket: open no: ` + notFile},
+	{args: "create --bundle terminal --console-socket no/such x", code: 1, lines: `console socket no/such: ` + notFile},
 	{args: "create --bundle ok --console-socket s x", code: 2, lines: `--console-socket: .*` + see},
 }
 
@@ -187,7 +187,7 @@ var execErrors = []errorRow{
 	{args: "exec --preserve-fds 100 running true", code: 2, lines: `--preserve-fds 100: .*` + see},
 	{args: "exec --console-socket s running true", code: 2, lines: `--console-socket: the process has no terminal; .*` + see},
 	{args: "exec --tty --detach running true", code: 2, lines: `--detach: who has the terminal then\? want --console-socket too` + see},
-	{args: "exec --tty --console-socket no/such running true", code: 255, lines: `console socket: open no: ` + notFile},
+	{args: "exec --tty --console-socket no/such running true", code: 255, lines: `console socket no/such: ` + notFile},
 	{args: "exec --env NOVALUE running true", code: 255, lines: `process: process.env\[\d+\]: found "?NOVALUE.*`},
 	{args: "exec --cwd no/such running true", code: 255, lines: `process: process.cwd: found "no/such", want .*`},
 	{args: "exec --cwd /no/such running true", code: 255, lines: `running: cwd "/no/such": ` + notFile},

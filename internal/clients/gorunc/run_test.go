@@ -105,7 +105,9 @@ func TestExec(t *testing.T) {
 
 	// Foreground, with pipes, and told of the start.
 	p, started := c.pipes(), make(chan int, 1)
-	c.must(c.Exec(c.ctx, "x", process("pwd; echo $0 >&2"), &runc.ExecOpts{IO: p, Started: started}))
+	if err := c.Exec(c.ctx, "x", process("pwd; echo $0 >&2"), &runc.ExecOpts{IO: p, Started: started}); err != nil {
+		t.Fatalf("%v: %s", err, p.err.All(t))
+	}
 	if out, errs := p.out.All(t), p.err.All(t); out != "/\n" || errs != "sh\n" {
 		t.Errorf("exec printed %q, and to standard error %q", out, errs)
 	}
