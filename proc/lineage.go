@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"sync"
@@ -202,13 +203,21 @@ func (g *lineage) look() (added bool) {
 
 // sweep drops the members that are gone, and the groups that nobody is in.
 func (g *lineage) sweep() {
+	var gone []int
 	for pid, m := range g.members {
 		s, err := g.kernel.stat(pid)
 		if err != nil || s.Start != m.Start {
-			g.drop(pid)
+			gone = append(gone, pid)
 			continue
 		}
 		g.note(m, s)
+	}
+	// One that was forked is behind its parent: who is gone itself is taken not to have waited for it.
+	slices.SortFunc(gone, func(a, b int) int {
+		return cmp.Or(cmp.Compare(g.members[a].Start, g.members[b].Start), cmp.Compare(a, b))
+	})
+	for _, pid := range gone {
+		g.drop(pid)
 	}
 	for pgid := range g.groups {
 		if g.members[pgid] == nil && len(g.kernel.group(pgid)) == 0 {
