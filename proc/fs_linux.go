@@ -212,3 +212,30 @@ func (l *LastPID) Close() {
 		l.open = false
 	}
 }
+
+// ProcessOf is the process that a thread is one of (proc_pid_status(5)).
+func (fs FS) ProcessOf(thread int) (pid int, err error) {
+	var buf [1024]byte
+	b, err := fs.ReadFile(thread, "status", buf[:])
+	if err != nil {
+		return 0, err
+	}
+	if n := lineOf(b, "\nTgid:"); n > 0 {
+		return int(n), nil
+	}
+	return thread, nil
+}
+
+// Resident is the memory that a process has resident, in bytes (proc_pid_statm(5)); false: it has ended.
+func (fs FS) Resident(pid int) (int64, bool) {
+	var buf [128]byte
+	b, err := fs.ReadFile(pid, "statm", buf[:])
+	if err != nil {
+		return 0, false
+	}
+	fields := bytes.Fields(b)
+	if len(fields) < 2 || atoi(fields[0]) == 0 {
+		return 0, false // it is a zombie
+	}
+	return int64(atoi(fields[1])) * int64(os.Getpagesize()), true
+}

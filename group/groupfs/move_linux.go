@@ -118,12 +118,11 @@ func (m *movers) identify(tid int) (proc.Stat, error) {
 	if tid <= 0 {
 		return proc.Stat{}, fmt.Errorf("the caller is not in the pid namespace of the server: %w", unix.EPERM)
 	}
-	var buf [4096]byte
-	b, err := m.fs.proc.ReadFile(tid, "status", buf[:])
+	pid, err := m.fs.proc.ProcessOf(tid)
 	if err != nil {
 		return proc.Stat{}, err
 	}
-	return m.fs.proc.Stat(tgid(b, tid))
+	return m.fs.proc.Stat(pid)
 }
 
 // move takes a process, and what it forks from now on, to a group.
@@ -170,7 +169,7 @@ func (m *movers) join(v, old *moved) (*group.Seat, error) {
 		old.seat.Publish(group.Use{Processes: max(n-1, 0)})
 		defer m.poke()
 	}
-	bound, _ := m.resident(v.first)
+	bound, _ := m.fs.proc.Resident(v.first.PID)
 	return m.fs.tree.Join(v.group, group.Member{Kind: group.Process, Name: m.fs.proc.Name(v.first.PID), Process: v.first, Processes: 1, Memory: bound})
 }
 

@@ -1,11 +1,8 @@
 package groupfs
 
 import (
-	"bytes"
 	"fmt"
 	"math"
-	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,30 +10,6 @@ import (
 	"mlrun/group"
 	"mlrun/proc"
 )
-
-// tgid is the process that /proc/TID/status is of.
-func tgid(status []byte, tid int) int {
-	_, rest, _ := bytes.Cut(status, []byte("\nTgid:\t"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	if n, err := strconv.Atoi(string(line)); err == nil && n > 0 {
-		return n
-	}
-	return tid
-}
-
-// resident is the resident set size of a process in bytes; ok is false when it has ended.
-func (m *movers) resident(id proc.ID) (bytes int64, ok bool) {
-	var buf [128]byte
-	b, err := m.fs.proc.ReadFile(id.PID, "statm", buf[:])
-	if err != nil {
-		return 0, false
-	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
-		return 0, false
-	}
-	return pages * int64(os.Getpagesize()), size > 0 // a zombie has none
-}
 
 // watch looks at those who have moved until close.
 func (m *movers) watch() {

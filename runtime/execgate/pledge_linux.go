@@ -1,9 +1,6 @@
 package execgate
 
 import (
-	"bytes"
-	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +13,7 @@ func process(thread int) int {
 	if unix.Tgkill(thread, thread, 0) != unix.ESRCH {
 		return thread
 	}
-	var buf [1024]byte
-	b, err := proc.Root.ReadFile(thread, "status", buf[:])
-	if err != nil {
-		return thread
-	}
-	_, b, _ = bytes.Cut(b, []byte("\nTgid:\t"))
-	b, _, _ = bytes.Cut(b, []byte("\n"))
-	if pid, err := strconv.Atoi(string(b)); err == nil {
+	if pid, err := proc.Root.ProcessOf(thread); err == nil {
 		return pid
 	}
 	return thread
@@ -33,21 +23,6 @@ func process(thread int) int {
 func ended(thread int) bool {
 	s, err := proc.Root.Stat(thread)
 	return err != nil || s.Ended()
-}
-
-// resident is the memory that a process has resident, in bytes; false: it has ended.
-func resident(pid int) (int64, bool) {
-	var buf [128]byte
-	b, err := proc.Root.ReadFile(pid, "statm", buf[:])
-	if err != nil {
-		return 0, false
-	}
-	fields := bytes.Fields(b)
-	if len(fields) < 2 || string(fields[0]) == "0" {
-		return 0, false // it is a zombie
-	}
-	n, err := strconv.ParseInt(string(fields[1]), 10, 64)
-	return n * int64(os.Getpagesize()), err == nil
 }
 
 // sweepDue is when the programs that were let in are to be looked at; negative: there is none.
@@ -64,7 +39,7 @@ func (g *Gate) sweepDue(now time.Time) time.Duration {
 
 // sweep looks at the programs that were let in.
 func (g *Gate) sweep(now time.Time) {
-	g.open = g.ledger.sweep(resident)
+	g.open = g.ledger.sweep(proc.Root.Resident)
 	g.swept = time.Now()
 	g.cost = g.swept.Sub(now)
 }
