@@ -204,11 +204,7 @@ func stored(dir *store.Dir, rec *record) (*bundle.Bundle, error) {
 
 func (s *session) supervise(pipe *os.File) error {
 	cfg := s.config()
-	err := s.join(cfg)
-	if err == nil {
-		err = s.admit(cfg)
-	}
-	if err != nil {
+	if err := s.enter(cfg); err != nil {
 		s.leave()
 		tell(pipe, &handshake{Error: err.Error(), ExitCode: supervise.ExitFailure})
 		return err

@@ -43,11 +43,7 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 		}
 	}
 	cfg := s.config()
-	err := s.join(cfg)
-	if err == nil {
-		err = s.admit(cfg)
-	}
-	if err != nil {
+	if err := s.enter(cfg); err != nil {
 		return nil, errors.Join(err, s.withdraw())
 	}
 	if s.turn != nil {
@@ -67,6 +63,14 @@ func (r *Runtime) Run(o RunOptions) (*Verdict, error) {
 	cfg.Ended = func(v *Verdict) { endErr = s.end(v, o.Keep) }
 	v, err := supervise.Run(cfg)
 	return v, errors.Join(err, endErr)
+}
+
+// enter takes the places that a run has to have: in its limit group, and in the line of those who wait for memory.
+func (s *session) enter(cfg *supervise.Config) error {
+	if err := s.join(cfg); err != nil {
+		return err
+	}
+	return s.admit(cfg)
 }
 
 // publishAfter is how long a foreground run stays in the creating state for others, so that a short one need not pay for a
