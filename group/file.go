@@ -47,7 +47,6 @@ const (
 	hShape  // counts changes of which seats are below which groups
 	hSwept  // when dead seats were looked for, by the monotonic clock
 	hJoined // counts seats
-	hEnabled
 )
 
 // Words of a group.

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -154,7 +155,7 @@ func (t *tree) join(at int, m *Member) (*Seat, error) {
 		return nil, err
 	}
 	if ok, err := t.setLock(unix.F_WRLCK, firstSeat+int64(i)); err != nil || !ok {
-		return nil, t.wrap("lock", cmpErr(err, unix.EAGAIN))
+		return nil, t.wrap("lock", cmp.Or(err, error(unix.EAGAIN)))
 	}
 	s.i, t.seated = i, true
 	r := t.seat(i)
@@ -174,13 +175,6 @@ func (t *tree) join(at int, m *Member) (*Seat, error) {
 	t.store(cGroup, i, int64(at)+1)
 	atomic.AddInt64(&t.head[hShape], 1)
 	return s, nil
-}
-
-func cmpErr(err, other error) error {
-	if err == nil {
-		return other
-	}
-	return err
 }
 
 // admits tells which limit does not permit n more processes in a group. What of the groups above is in except counts them already.
@@ -440,7 +434,7 @@ func (t *Tree) Members(id ID) (list []Member, err error) {
 		}
 		return nil
 	})
-	slices.SortFunc(all, func(a, b numbered) int { return int(a.n - b.n) })
+	slices.SortFunc(all, func(a, b numbered) int { return cmp.Compare(a.n, b.n) })
 	for _, m := range all {
 		list = append(list, m.Member)
 	}

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -25,26 +26,13 @@ func choose(v Victim, list []candidate) (places []int) {
 		}
 		return places
 	case KillNewest:
-		c := slices.MaxFunc(list, func(a, b candidate) int { return int(a.number - b.number) })
+		c := slices.MaxFunc(list, func(a, b candidate) int { return cmp.Compare(a.number, b.number) })
 		return []int{c.place}
 	}
 	c := slices.MaxFunc(list, func(a, b candidate) int {
-		if a.amount != b.amount {
-			return sign(a.amount - b.amount)
-		}
-		return sign(a.number - b.number)
+		return cmp.Or(cmp.Compare(a.amount, b.amount), cmp.Compare(a.number, b.number))
 	})
 	return []int{c.place}
-}
-
-func sign(n int64) int {
-	switch {
-	case n < 0:
-		return -1
-	case n > 0:
-		return 1
-	}
-	return 0
 }
 
 const (
@@ -68,8 +56,7 @@ func (s *Seat) Settle() error {
 		for _, l := range s.levels {
 			t.sweep(l.at)
 		}
-		s.known = false
-		s.survey()
+		s.survey() // again, if somebody was swept
 		now := s.now()
 		for _, l := range s.levels {
 			g := t.group(l.at)
