@@ -89,14 +89,16 @@ var rules = map[string]rule{
 		external: []string{unix, spec},
 		reason:   "a bundle is read and judged without anything that runs it, so that others can use the package for that",
 	},
-	"admission": {external: []string{unix}, reason: "who waits for memory knows neither bundles nor containers: tools of others can use the line"},
+	"admission": {project: []string{"rendezvous"}, external: []string{unix}, reason: "who waits for memory knows neither bundles nor containers: tools of others can use the line"},
 
-	"group": {project: []string{"proc"}, external: []string{unix}, reason: "a tree of groups counts and decides; it measures nothing, signals nobody and knows no container"},
+	"group": {project: []string{"proc", "rendezvous"}, external: []string{unix}, reason: "a tree of groups counts and decides; it measures nothing, signals nobody and knows no container"},
 
 	"meter":  {project: []string{"libproc", "proc"}, external: []string{unix}, reason: "the meter measures what it is given and decides nothing"},
 	"limit":  {reason: "the policy is pure: it gets numbers and returns decisions"},
 	"proc":   {project: []string{"libproc"}, external: []string{unix}, reason: "identities of processes are the bottom of everything"},
 	"rlimit": {external: []string{unix}, reason: "names and numbers of resource limits are the bottom of everything"},
+
+	"rendezvous": {external: []string{unix}, reason: "where processes meet is below what they meet for"},
 
 	"libproc": {external: []string{unix}, reason: "what a platform tells of processes is below what they mean"},
 

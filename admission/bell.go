@@ -1,14 +1,12 @@
 package admission
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"mlrun/rendezvous"
 )
 
 // bell is what wakes a process that waits: a pipe with a name in the directory of the line, wake.N, where N is the number of the process. Who waits there costs
@@ -18,7 +16,6 @@ type bell struct {
 	proc int      // whose pipe it is
 	pipe *os.File // nil: none
 	poke chan struct{}
-	tune [64]byte
 }
 
 func newBell(dir string) bell { return bell{dir: dir, poke: make(chan struct{}, 1)} }
@@ -31,20 +28,7 @@ func (b *bell) hang(proc int) {
 		return
 	}
 	b.close()
-	path := b.path(proc)
-	err := unix.Mkfifo(path, 0o600)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return
-	}
-	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeNamedPipe {
-		return
-	}
-	// For writing, too: else its end would be seen whenever nobody else has it open (fifo(7)).
-	if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0); err == nil {
-		if f.SetReadDeadline(time.Time{}) != nil {
-			f.Close() // it cannot be polled
-			return
-		}
+	if f, err := rendezvous.Pipe(b.path(proc)); err == nil {
 		b.pipe, b.proc = f, proc
 	}
 }
@@ -55,14 +39,7 @@ func (b *bell) ring(proc int, self bool) {
 		b.ringSelf()
 		return
 	}
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(b.path(proc), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	})
-	if err != nil {
-		return
-	}
-	_, _ = unix.Write(fd, b.tune[:1])
-	unix.Close(fd)
+	rendezvous.Ring(b.path(proc))
 }
 
 func (b *bell) ringSelf() {
@@ -71,7 +48,7 @@ func (b *bell) ringSelf() {
 	default:
 	}
 	if b.pipe != nil {
-		_, _ = b.pipe.Write(b.tune[:1])
+		_, _ = b.pipe.Write([]byte{0})
 	}
 }
 

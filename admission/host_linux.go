@@ -1,6 +1,10 @@
 package admission
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"mlrun/rendezvous"
+)
 
 const meminfo = "/proc/meminfo"
 
@@ -17,14 +21,14 @@ func (g *gauge) read() (Memory, error) {
 		return g.host.Memory()
 	}
 	if g.fd < 0 {
-		fd, err := ignoringEINTR(func() (int, error) { return unix.Open(meminfo, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+		fd, err := rendezvous.Retry(func() (int, error) { return unix.Open(meminfo, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 		if err != nil {
 			return g.host.Memory() // which has the error, or else it
 		}
 		g.fd = fd
 	}
 	var buf [256]byte // the first three lines say it all
-	n, err := ignoringEINTR(func() (int, error) { return unix.Pread(g.fd, buf[:], 0) })
+	n, err := rendezvous.Retry(func() (int, error) { return unix.Pread(g.fd, buf[:], 0) })
 	if err != nil {
 		return g.host.Memory()
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"mlrun/rendezvous"
 )
 
 const (
@@ -60,7 +60,7 @@ func openLine(dir string) (*line, error) {
 		if err != nil {
 			return nil, err
 		}
-		l = &line{t: t, bell: newBell(dir), own: map[uint64]*Ticket{}, wants: map[*Ticket]bool{}, base: time.Now(), mono: monotonic()}
+		l = &line{t: t, bell: newBell(dir), own: map[uint64]*Ticket{}, wants: map[*Ticket]bool{}, base: time.Now(), mono: rendezvous.Monotonic()}
 		lines.byDir[dir] = l
 	}
 	l.refs++
@@ -88,12 +88,6 @@ func (l *line) close() {
 
 // now is the monotonic clock, which is the same for all processes, in nanoseconds.
 func (l *line) now() int64 { return l.mono + int64(time.Since(l.base)) }
-
-func monotonic() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano()
-}
 
 // change locks the table, brings the records of this process up to date, calls f, which may be nil, and wakes who is to be woken. It needs mu, as does
 // everything below unless it says otherwise.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mlrun/rendezvous"
 )
 
 // The history is a file of entries of a fixed size, in sets: the key says in which set its entry is, and in a full set the one that was used longest ago makes
@@ -68,7 +70,7 @@ func (p *peaks) set(key string, create bool) (e entry, at int64, found bool) {
 		if create {
 			flags |= unix.O_CREAT
 		}
-		fd, err := ignoringEINTR(func() (int, error) { return unix.Open(filepath.Join(p.dir, peaksFile), flags, 0o600) })
+		fd, err := rendezvous.Retry(func() (int, error) { return unix.Open(filepath.Join(p.dir, peaksFile), flags, 0o600) })
 		if err != nil {
 			return e, -1, false
 		}
@@ -79,7 +81,7 @@ func (p *peaks) set(key string, create bool) (e entry, at int64, found bool) {
 	hash := [16]byte(h.Sum(nil))
 	var b [entryWays * entrySize]byte
 	start := int64(hash[15]%entrySets) * int64(len(b))
-	n, err := ignoringEINTR(func() (int, error) { return unix.Pread(p.fd, b[:], start) })
+	n, err := rendezvous.Retry(func() (int, error) { return unix.Pread(p.fd, b[:], start) })
 	if err != nil {
 		return e, -1, false
 	}
@@ -136,5 +138,5 @@ func (q *Queue) Record(key string, peak int64) {
 	e.peak, e.when = peak, uint32(time.Now().Unix())
 	var b [entrySize]byte
 	e.encode(b[:])
-	_, _ = ignoringEINTR(func() (int, error) { return unix.Pwrite(p.fd, b[:], at) })
+	_, _ = rendezvous.Retry(func() (int, error) { return unix.Pwrite(p.fd, b[:], at) })
 }

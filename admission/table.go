@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mlrun/rendezvous"
 )
 
 const (
@@ -52,7 +54,7 @@ func (t *table) open() error {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return fmt.Errorf("admission: %w", err)
 	}
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := rendezvous.Retry(func() (int, error) {
 		return unix.Open(t.path(), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	})
 	if err != nil {
@@ -76,63 +78,37 @@ const (
 	firstProc = 1
 )
 
-// lockOf is a lock of n bytes.
-func lockOf(kind int16, from, n int64) *unix.Flock_t {
-	return &unix.Flock_t{Type: kind, Whence: 0, Start: from, Len: n}
-}
-
-// setLock takes or gives back a lock; false when somebody else has it.
-func (t *table) setLock(kind int16, at int64) (bool, error) {
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.FcntlFlock(uintptr(t.fd), unix.F_SETLK, lockOf(kind, at, 1)) })
-	if err == unix.EAGAIN || err == unix.EACCES {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // lock locks the table and reads it. One that was removed is made anew. The error is errBusy when somebody else has the lock for longer than patience.
 func (t *table) lock(patience time.Duration) error {
-	var end time.Time
-	for pause := 20 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		if t.fd < 0 {
-			if err := t.open(); err != nil {
-				return err
-			}
+	if t.fd < 0 {
+		if err := t.open(); err != nil {
+			return err
 		}
-		ok, err := t.setLock(unix.F_WRLCK, lockByte)
-		if err != nil {
-			return t.wrap("lock", err)
-		}
-		if ok {
-			break
-		}
-		if end.IsZero() {
-			end = time.Now().Add(patience)
-		}
-		if !time.Now().Before(end) {
-			return t.busy()
-		}
-		time.Sleep(pause)
+	}
+	ok, err := rendezvous.LockWithin(t.fd, lockByte, patience)
+	switch {
+	case err != nil:
+		return t.wrap("lock", err)
+	case !ok:
+		return t.busy()
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(t.fd, &st); err == nil && st.Nlink == 0 {
 		t.close()
 		return t.lock(patience)
 	}
-	err := t.read(st.Size)
-	if err != nil {
+	if err = t.read(st.Size); err != nil {
 		t.unlock()
 	}
 	return err
 }
 
-func (t *table) unlock() { _, _ = t.setLock(unix.F_UNLCK, lockByte) }
+func (t *table) unlock() { rendezvous.Unlock(t.fd, lockByte) }
 
 // busy says who has the lock, as far as that can be known.
 func (t *table) busy() error {
-	l := lockOf(unix.F_WRLCK, lockByte, 1)
-	if unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) == nil && l.Type != unix.F_UNLCK && l.Pid > 0 {
-		return fmt.Errorf("admission: %s: %w by process %d; is it stopped?", t.path(), errBusy, l.Pid)
+	if held, pid, _ := rendezvous.Holder(t.fd, lockByte, 1); held && pid > 0 {
+		return fmt.Errorf("admission: %s: %w by process %d; is it stopped?", t.path(), errBusy, pid)
 	}
 	return fmt.Errorf("admission: %s: %w", t.path(), errBusy)
 }
@@ -174,9 +150,8 @@ func (t *table) read(size int64) error {
 // renew makes an empty table, unless there are processes that use one of another version.
 func (t *table) renew(found uint32) error {
 	if found != 0 {
-		l := lockOf(unix.F_WRLCK, firstProc, maxRecords)
-		if unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) == nil && l.Type != unix.F_UNLCK {
-			return fmt.Errorf("admission: %s: of version %d, this mlrun has %d, and process %d uses it; wait for its end, or choose another --root", t.path(), found, version, l.Pid)
+		if held, pid, _ := rendezvous.Holder(t.fd, firstProc, maxRecords); held {
+			return fmt.Errorf("admission: %s: of version %d, this mlrun has %d, and process %d uses it; wait for its end, or choose another --root", t.path(), found, version, pid)
 		}
 	}
 	if err := unix.Ftruncate(t.fd, 0); err != nil {
@@ -196,12 +171,12 @@ func (t *table) renewed() bool {
 }
 
 func (t *table) pread(b []byte, at int64) (int, error) {
-	n, err := ignoringEINTR(func() (int, error) { return unix.Pread(t.fd, b, at) })
+	n, err := rendezvous.Retry(func() (int, error) { return unix.Pread(t.fd, b, at) })
 	return max(n, 0), t.wrap("read", err)
 }
 
 func (t *table) pwrite(b []byte, at int64) error {
-	n, err := ignoringEINTR(func() (int, error) { return unix.Pwrite(t.fd, b, at) })
+	n, err := rendezvous.Retry(func() (int, error) { return unix.Pwrite(t.fd, b, at) })
 	if err == nil && n < len(b) {
 		err = unix.ENOSPC
 	}
@@ -274,7 +249,7 @@ func (t *table) enter() error {
 		return nil
 	}
 	for n := range maxRecords {
-		ok, err := t.setLock(unix.F_WRLCK, int64(firstProc+n))
+		ok, err := rendezvous.Lock(t.fd, int64(firstProc+n))
 		if err != nil {
 			return t.wrap("lock", err)
 		}
@@ -312,12 +287,8 @@ func (t *table) holder(proc uint32) (lives bool, pid int) {
 	if int(proc) == t.proc {
 		return true, 0
 	}
-	l := lockOf(unix.F_WRLCK, int64(firstProc)+int64(proc), 1)
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) })
-	if err != nil {
-		return true, 0
-	}
-	return l.Type != unix.F_UNLCK, max(int(l.Pid), 0)
+	held, pid, err := rendezvous.Holder(t.fd, int64(firstProc)+int64(proc), 1)
+	return held || err != nil, pid
 }
 
 // sweep drops the records of all processes that have died.
@@ -331,13 +302,4 @@ func (t *table) sweep() error {
 		}
 		return !lives
 	})
-}
-
-func ignoringEINTR(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }

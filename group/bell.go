@@ -1,23 +1,16 @@
 package group
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mlrun/rendezvous"
 )
 
-// bell is what wakes a run: a pipe with a name in the directory of the tree, wake.N, where N is the place of its seat. Who waits there costs no thread.
-type bell struct {
-	path string
-	pipe *os.File
-}
-
+// bellPath is the pipe that wakes a run: wake.N in the directory of the tree, where N is the place of its seat.
 func bellPath(dir string, i int) string { return filepath.Join(dir, "wake."+strconv.Itoa(i)) }
 
 func removeBell(dir string, i int) { _ = unix.Unlink(bellPath(dir, i)) }
@@ -29,20 +22,11 @@ func (s *Seat) Bell(f func()) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	path := bellPath(s.t.dir, s.i)
-	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("groups: %w", &fs.PathError{Op: "mkfifo", Path: path, Err: err})
-	}
-	// For writing, too: else its end would be seen whenever nobody else has it open (fifo(7)).
-	p, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	p, err := rendezvous.Pipe(bellPath(s.t.dir, s.i))
 	if err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}
-	if info, err := p.Stat(); err != nil || info.Mode().Type() != fs.ModeNamedPipe || p.SetReadDeadline(time.Time{}) != nil {
-		p.Close()
-		return fmt.Errorf("groups: %s: no pipe that can be waited for", path)
-	}
-	s.bell = &bell{path, p}
+	s.bell = p
 	go func() {
 		var buf [64]byte
 		for {
@@ -55,21 +39,5 @@ func (s *Seat) Bell(f func()) error {
 	return nil
 }
 
-func (b *bell) close() {
-	if b.pipe != nil {
-		b.pipe.Close()
-		b.pipe = nil
-	}
-}
-
 // ring wakes the run at a place. It does not matter if nobody is there.
-func ring(dir string, i int) {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(bellPath(dir, i), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	})
-	if err != nil {
-		return
-	}
-	_, _ = unix.Write(fd, []byte{0})
-	unix.Close(fd)
-}
+func ring(dir string, i int) { rendezvous.Ring(bellPath(dir, i)) }

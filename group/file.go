@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"mlrun/rendezvous"
 )
 
 // The file: a head, the groups, and of the seats one column for each word and a record with what is seldom read. It has its full size from the beginning, and takes
@@ -221,7 +223,7 @@ func openTree(dir string) (*tree, error) {
 		flags &^= unix.O_CREAT // it would be a file of the superuser
 	}
 	t := &tree{dir: dir, own: map[int]*Seat{}}
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := rendezvous.Retry(func() (int, error) {
 		return unix.Open(t.path(), flags, 0o600)
 	})
 	if err != nil {
@@ -247,7 +249,7 @@ func (t *tree) mapFile() error {
 	}
 	var first [8]byte
 	if st.Size >= headSize {
-		if _, err := ignoringEINTR(func() (int, error) { return unix.Pread(t.fd, first[:], 0) }); err != nil {
+		if _, err := rendezvous.Retry(func() (int, error) { return unix.Pread(t.fd, first[:], 0) }); err != nil {
 			return t.wrap("read", err)
 		}
 	}
@@ -309,7 +311,7 @@ func (t *tree) pwrite(b []byte, at int64) error {
 	if t.alone {
 		return nil
 	}
-	n, err := ignoringEINTR(func() (int, error) { return unix.Pwrite(t.fd, b, at) })
+	n, err := rendezvous.Retry(func() (int, error) { return unix.Pwrite(t.fd, b, at) })
 	if err == nil && n < len(b) {
 		err = unix.ENOSPC
 	}
@@ -325,51 +327,40 @@ const (
 	firstSeat = 1
 )
 
-func lockOf(kind int16, at int64) *unix.Flock_t {
-	return &unix.Flock_t{Type: kind, Whence: 0, Start: at, Len: 1}
-}
-
-func (t *tree) setLock(kind int16, at int64) (bool, error) {
+// lockSeat takes the lock of a seat.
+func (t *tree) lockSeat(i int) (bool, error) {
 	if t.alone {
 		return true, nil
 	}
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.FcntlFlock(uintptr(t.fd), unix.F_SETLK, lockOf(kind, at)) })
-	if err == unix.EAGAIN || err == unix.EACCES {
-		return false, nil
+	return rendezvous.Lock(t.fd, firstSeat+int64(i))
+}
+
+func (t *tree) unlock(at int64) {
+	if !t.alone {
+		rendezvous.Unlock(t.fd, at)
 	}
-	return err == nil, err
 }
 
 // flock takes the lock of the file. It waits no longer than patience, and not at all for 0.
 func (t *tree) flock(patience time.Duration) error {
-	if t.fd < 0 && !t.alone {
+	switch {
+	case t.alone:
+		return nil
+	case t.fd < 0:
 		return ErrClosed
 	}
-	var end time.Time
-	for pause := 20 * time.Microsecond; ; pause = min(2*pause, 2*time.Millisecond) {
-		ok, err := t.setLock(unix.F_WRLCK, lockByte)
-		if err != nil {
-			return t.wrap("lock", err)
-		}
-		if ok {
-			return nil
-		}
-		if end.IsZero() {
-			end = time.Now().Add(patience)
-		}
-		if !time.Now().Before(end) {
-			who := ""
-			l := lockOf(unix.F_WRLCK, lockByte)
-			if unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) == nil && l.Type != unix.F_UNLCK && l.Pid > 0 {
-				who = " by process " + strconv.Itoa(int(l.Pid)) + "; is it stopped?"
-			}
-			return fmt.Errorf("groups: %s: locked for %v%s", t.path(), patience, who)
-		}
-		time.Sleep(pause)
+	ok, err := rendezvous.LockWithin(t.fd, lockByte, patience)
+	if ok || err != nil {
+		return t.wrap("lock", err)
 	}
+	who := ""
+	if held, pid, _ := rendezvous.Holder(t.fd, lockByte, 1); held && pid > 0 {
+		who = " by process " + strconv.Itoa(pid) + "; is it stopped?"
+	}
+	return fmt.Errorf("groups: %s: locked for %v%s", t.path(), patience, who)
 }
 
-func (t *tree) funlock() { _, _ = t.setLock(unix.F_UNLCK, lockByte) }
+func (t *tree) funlock() { t.unlock(lockByte) }
 
 // change calls f with the lock.
 func (t *tree) change(f func() error) error { return t.changeWithin(lockTime, f) }
@@ -389,22 +380,6 @@ func (t *tree) lives(i int) bool {
 	if t.own[i] != nil {
 		return true
 	}
-	l := lockOf(unix.F_WRLCK, firstSeat+int64(i))
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.FcntlFlock(uintptr(t.fd), unix.F_GETLK, l) })
-	return err != nil || l.Type != unix.F_UNLCK
-}
-
-func monotonic() int64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return ts.Nano()
-}
-
-func ignoringEINTR(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
+	held, _, err := rendezvous.Holder(t.fd, firstSeat+int64(i), 1)
+	return held || err != nil
 }

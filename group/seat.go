@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mlrun/proc"
+	"mlrun/rendezvous"
 )
 
 // Kind is what a seat is for.
@@ -90,7 +92,7 @@ type Seat struct {
 	i    int // -1: of the system's group, which counts nothing
 	gone atomic.Bool
 
-	bell *bell
+	bell *os.File   // by which it is woken; nil: nobody wakes it
 	mu   sync.Mutex // of bell
 
 	shape  int64
@@ -140,7 +142,7 @@ func (t *Tree) CreateSeat(parent ID, c Change, owner int, m Member) (s *Seat, id
 }
 
 func (t *tree) join(at int, m *Member) (*Seat, error) {
-	s := &Seat{t: t, i: -1, base: time.Now(), mono: monotonic()}
+	s := &Seat{t: t, i: -1, base: time.Now(), mono: rendezvous.Monotonic()}
 	if at < 0 {
 		return s, nil
 	}
@@ -154,7 +156,7 @@ func (t *tree) join(at int, m *Member) (*Seat, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ok, err := t.setLock(unix.F_WRLCK, firstSeat+int64(i)); err != nil || !ok {
+	if ok, err := t.lockSeat(i); err != nil || !ok {
 		return nil, t.wrap("lock", cmp.Or(err, error(unix.EAGAIN)))
 	}
 	s.i, t.seated = i, true
@@ -167,7 +169,7 @@ func (t *tree) join(at int, m *Member) (*Seat, error) {
 		t.store(c, i, 0)
 	}
 	t.store(cProcs, i, m.Processes)
-	t.store(cAt, i, monotonic())
+	t.store(cAt, i, rendezvous.Monotonic())
 	if m.Kind == Handle {
 		t.store(cUntil, i, asleep)
 	}
@@ -258,7 +260,7 @@ func (s *Seat) Leave() {
 		}
 		s.end()
 		s.t.vacate(s.i)
-		_, _ = s.t.setLock(unix.F_UNLCK, firstSeat+int64(s.i))
+		s.t.unlock(firstSeat + int64(s.i))
 		s.t.clean()
 		return nil
 	})
@@ -271,7 +273,7 @@ func (s *Seat) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bell != nil {
-		s.bell.close()
+		s.bell.Close()
 	}
 }
 
