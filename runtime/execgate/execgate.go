@@ -17,7 +17,8 @@
 //	   | <------------- | <----- continue -| <--------------- there is|
 //
 // One thread does all of it: it sleeps in ppoll(2) on the listeners, so an exec that finds room costs two switches between processes and three
-// system calls. On Linux 6.6 both happen on the processor of the caller (SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP).
+// system calls. That both happen on the processor of the caller (SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6) is not asked for: the thread then
+// is on the run queue of who executes, whom the kernel moves to an idle processor for that (sched_exec), so each exec costs three migrations.
 //
 // What a program is expected to use is pledged to it until it has used it, has ended, or some time has passed: so of many that wait only as many
 // start as there is room for. What that is, is configured, or else what earlier ones of the same name had resident.

@@ -64,7 +64,6 @@ func New(cfg Config) (*Gate, error) {
 // Listen takes over a listener. pass, unless 0, is a thread that has room already: its calls go on until Passed.
 func (g *Gate) Listen(fd, pass int) {
 	posted := g.post(func() {
-		near(fd)
 		g.poll.add(fd)
 		if pass != 0 {
 			g.passing[pass] = true

@@ -56,11 +56,6 @@ func waits(fd int, id uint64) bool {
 	return ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id)) == 0
 }
 
-// near has the two sides of a listener woken up on one processor. Before Linux 6.6 they are not.
-func near(fd int) {
-	_, _, _ = syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
-}
-
 const (
 	nameMost = 512  // bytes of a program's name that are looked at
 	page     = 4096 // no page is smaller
