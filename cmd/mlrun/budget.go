@@ -37,7 +37,7 @@ func (b *budgetFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
 	}
 	if b.cpus != "" {
 		var err error
-		if o.CPUs, err = parseCPUs(b.cpus); err != nil {
+		if o.CPUs, err = parseCPUs(b.cpus, ""); err != nil {
 			return err
 		}
 	}
@@ -57,11 +57,12 @@ func (b *budgetFlags) set(f *pflag.FlagSet, o *runtime.CreateOptions) error {
 	return nil
 }
 
-// parseCPUs reads a number of processors: digits, and a point among them. strconv knows more, such as 0x1p-2 and inf.
-func parseCPUs(text string) (float64, error) {
+// parseCPUs reads a number of processors: digits, and a point among them. strconv knows more, such as 0x1p-2 and inf. What else
+// may be said there is for the message.
+func parseCPUs(text, also string) (float64, error) {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || strings.Trim(text, "0123456789.") != "" || n < 0.01 || n > bundle.MaxCPU {
-		return 0, usagef("--cpus %q: want a number from 0.01 to %d, such as 1.5", text, bundle.MaxCPU)
+		return 0, usagef("--cpus %q: want a number from 0.01 to %d, such as 1.5%s", text, bundle.MaxCPU, also)
 	}
 	return n, nil
 }

@@ -275,7 +275,7 @@ var otherErrors = []errorRow{
 	{args: "update --resources resources-text.json running", code: 1, lines: `resources-text.json: memory.limit: found "1G", want an integer number of bytes .*`},
 	{args: "update --resources resources-cpu.json running", code: 1, lines: `resources-cpu.json: cpu.shares: found 1, want an integer from 2 to 262144, or 0 for none
 resources-cpu.json: cpu.mems: found "0", want nothing there: a process can change its memory policy only by itself`},
-	{args: "update --cpus many running", code: 2, lines: `--cpus "many": want a number from 0.01 to 8191, such as 1.5` + see},
+	{args: "update --cpus many running", code: 2, lines: `--cpus "many": want a number from 0.01 to 8191, such as 1.5, or -1 for no limit` + see},
 	{args: "update --cpus 1 --cpu-quota 5000 running", code: 2, lines: `--cpus: beside --cpu-quota or --cpu-period; they say the same` + see},
 	{args: "update --cpu-quota 999 running", code: 2, lines: `--cpu-quota "999": want a number of microseconds from 1000 on, or -1 for no limit` + see},
 	{args: "update --cpu-quota -2 running", code: 2, lines: `--cpu-quota "-2": want .*` + see},

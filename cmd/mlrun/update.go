@@ -168,7 +168,7 @@ func (u *updateFlags) setQuota(o *runtime.UpdateOptions) error {
 	case "-1":
 		o.Quota = &unlimited
 	default:
-		n, err := parseCPUs(u.cpus)
+		n, err := parseCPUs(u.cpus, ", or -1 for no limit")
 		if err != nil {
 			return err
 		}
