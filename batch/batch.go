@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"mlrun/runtime/launch"
 	"mlrun/runtime/supervise"
 )
 
@@ -77,7 +78,7 @@ type Summary struct {
 
 // Run runs the jobs of a list. The error is that of the output or of the list; jobs that fail are no error.
 func Run(cfg Config) (Summary, error) {
-	program, err := program()
+	program, err := launch.Program()
 	if err != nil {
 		return Summary{}, err
 	}

@@ -80,7 +80,8 @@ func (s *starter) fork(o *order) (*process, error) {
 		reports.Close()
 		return nil, err
 	}
-	p.id = identify(p.proc.Pid)
+	who, _ := proc.Root.Stat(p.proc.Pid) // a child that was not waited for keeps it
+	p.id = who.ID()
 	go func() {
 		if _, err := requests.Write(append(text, '\n')); err != nil {
 			return // it has ended, or is not to begin any more
@@ -130,3 +131,13 @@ func (p *process) destroy() { p.requests.Close() }
 
 // kill ends the worker itself: its reaper kills what is left of the job.
 func (p *process) kill() { _ = p.proc.Signal(syscall.SIGKILL) }
+
+// sweep kills what is left of the run of a supervisor that is gone, and returns when nothing is. Mostly its reaper is faster; it does not
+// know when that has been killed along with it.
+func sweep(supervisor proc.ID) {
+	for end := time.Now().Add(sweepTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if n, err := proc.Root.KillMarked(supervisor); n == 0 || err != nil {
+			return
+		}
+	}
+}

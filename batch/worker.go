@@ -3,7 +3,6 @@ package batch
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,7 +73,7 @@ func Work() error {
 	if in == nil || out == nil {
 		return errNotAsked
 	}
-	if err := launch.CloseOnExec(); err != nil && !errors.Is(err, launch.ErrUnsupported) {
+	if err := launch.CloseOnExec(); err != nil {
 		return err
 	}
 	w := &worker{out: out, requests: make(chan runtime.Request), done: make(chan struct{})}

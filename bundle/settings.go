@@ -18,6 +18,10 @@ import (
 const (
 	annotationPrefix = "dev.mlrun."
 
+	// MemoryLimitAnnotation is what linux.resources.memory.limit is, in the form
+	// of [ParseSize]: for who writes a bundle for every platform.
+	MemoryLimitAnnotation = annotationPrefix + "memory.limit"
+
 	// MemoryGraceAnnotation is the time between asking a program which is over
 	// its memory limit to end, and killing it, in the form of [ParseGrace].
 	MemoryGraceAnnotation = annotationPrefix + "memory.grace"
@@ -84,6 +88,10 @@ const (
 // Settings are what a bundle sets of mlrun itself. The zero value is that of a
 // bundle which sets nothing.
 type Settings struct {
+	// MemoryLimit is from MemoryLimitAnnotation in bytes; 0 if it is absent. What
+	// holds is Bundle.MemoryLimit.
+	MemoryLimit int64
+
 	MemoryGrace    time.Duration // from MemoryGraceAnnotation
 	MemoryGraceSet bool          // whether it is present
 
@@ -327,7 +335,6 @@ const (
 	wantAvailable = admission.WantAmount + ", and less than 100%, which is never available"
 	wantPressure  = "a percentage more than 0 and at most 100, such as 10%"
 	wantScope     = "start or tree"
-	wantReserve   = "a number of bytes greater than 0, or one with a suffix such as 512M"
 
 	wantGroup = "the id or the label of a limit group: 1 to 120 characters that can be printed"
 
@@ -342,6 +349,11 @@ type annotation struct {
 }
 
 var annotations = [...]annotation{
+	{MemoryLimitAnnotation, func(s *Settings, value string) (want string) {
+		var err error
+		s.MemoryLimit, err = ParseSize(value)
+		return wantIf(err, wantSize)
+	}},
 	{MemoryGraceAnnotation, func(s *Settings, value string) string {
 		grace, err := ParseGrace(value)
 		s.MemoryGrace, s.MemoryGraceSet = grace, true
@@ -377,7 +389,7 @@ var annotations = [...]annotation{
 	{AdmissionReserveAnnotation, func(s *Settings, value string) (want string) {
 		var err error
 		s.Admission.Reserve, err = ParseSize(value)
-		return wantIf(err, wantReserve)
+		return wantIf(err, wantSize)
 	}},
 	{AdmissionPressureAnnotation, func(s *Settings, value string) (want string) {
 		var err error

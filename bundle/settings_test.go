@@ -72,3 +72,40 @@ func TestParseOvershoot(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryLimitAnnotation checks that it is the limit, and that who says it twice says the same.
+func TestMemoryLimitAnnotation(t *testing.T) {
+	config := func(annotation, memory string) string {
+		return `{"ociVersion":"1.0.0","process":{"args":["a"],"cwd":"/"},"annotations":{"dev.mlrun.memory.limit":` + annotation +
+			`},"linux":{"resources":{` + memory + `}}}`
+	}
+	for _, c := range []struct {
+		annotation, memory      string
+		limit, reservation, swp int64
+	}{
+		{`"64M"`, ``, 64 << 20, -1, -1},
+		{`"67108864"`, `"memory":{}`, 64 << 20, -1, -1},
+		{`"64M"`, `"memory":{"limit":67108864}`, 64 << 20, -1, -1},
+		{`"64M"`, `"memory":{"reservation":1048576,"swap":67108864}`, 64 << 20, 1 << 20, 64 << 20},
+		{`"64M"`, `"unified":{"memory.max":"64M"}`, 64 << 20, -1, -1},
+	} {
+		b, err := Parse([]byte(config(c.annotation, c.memory)), "/", "config.json", Options{})
+		if err != nil || b.MemoryLimit != c.limit || b.MemoryReservation != c.reservation || b.MemorySwap != c.swp {
+			t.Errorf("%s, %s: %+v, %v", c.annotation, c.memory, b, err)
+		}
+	}
+	const annotation = `config.json: annotations["dev.mlrun.memory.limit"]: found `
+	for _, c := range []struct{ annotation, memory, want string }{
+		{`"0"`, ``, annotation + `"0", want a string: ` + wantSize},
+		{`"-1"`, ``, annotation + `"-1", want a string: ` + wantSize},
+		{`"much"`, `"memory":{"limit":67108864}`, annotation + `"much", want a string: ` + wantSize},
+		{`"64M"`, `"memory":{"limit":1048576}`, annotation + `"64M", want the same as linux.resources.memory.limit, 1048576, or only one of both`},
+		{`"64M"`, `"memory":{"limit":-1}`, annotation + `"64M", want the same as linux.resources.memory.limit, -1, or only one of both`},
+		{`"1M"`, `"memory":{"reservation":1048577}`, `config.json: linux.resources.memory.reservation: found 1048577, want at most the limit, 1048576`},
+	} {
+		_, err := Parse([]byte(config(c.annotation, c.memory)), "/", "config.json", Options{})
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%s, %s: %v, want %s", c.annotation, c.memory, err, c.want)
+		}
+	}
+}

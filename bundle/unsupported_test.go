@@ -174,7 +174,7 @@ func TestUnsupportedEach(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	const end = "; remove it, or pass --ignore-unsupported"
 	const known = "of dev.mlrun.* mlrun knows only " +
-		"dev.mlrun.memory.grace, dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, " +
+		"dev.mlrun.memory.limit, dev.mlrun.memory.grace, dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, " +
 		"dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, " +
 		"dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle, dev.mlrun.group"
 	data := `{

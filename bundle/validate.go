@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -198,15 +199,24 @@ func (c *checker) hookList(n int, list []specs.Hook) {
 	}
 }
 
-// memory checks linux.resources.memory.
+// memory checks linux.resources.memory, and the annotation for its limit.
 func (c *checker) memory() {
+	annotated := c.bundle.Settings.MemoryLimit
+	if annotated > 0 {
+		c.bundle.MemoryLimit = annotated
+	}
 	linux := c.bundle.Spec.Linux
 	if linux == nil || linux.Resources == nil || linux.Resources.Memory == nil {
 		return
 	}
 	n := c.find("linux.resources.memory")
 	memory := linux.Resources.Memory
-	c.bundle.MemoryLimit = c.bytes(n, "limit", memory.Limit)
+	if memory.Limit != nil || annotated <= 0 {
+		c.bundle.MemoryLimit = c.bytes(n, "limit", memory.Limit)
+	}
+	if m := c.member(n, "limit"); annotated > 0 && annotated != c.bundle.MemoryLimit && c.nodes[m].flags&bad == 0 {
+		c.wrongHere(c.member(c.member(0, "annotations"), MemoryLimitAnnotation), "the same as linux.resources.memory.limit, "+c.found(m)+", or only one of both")
+	}
 	c.bundle.MemoryReservation = c.bytes(n, "reservation", memory.Reservation)
 	c.bundle.MemorySwap = c.bytes(n, "swap", memory.Swap)
 	c.compareMemory(n)
@@ -233,18 +243,23 @@ func (c *checker) bytes(n int, name string, value *int64) int64 {
 // limit one of runc (ConvertMemorySwapToCgroupV2Value).
 func (c *checker) compareMemory(n int) {
 	b := c.bundle
-	if limit := c.member(n, "limit"); limit >= 0 && c.nodes[limit].flags&bad != 0 {
+	limit := c.member(n, "limit")
+	if limit >= 0 && c.nodes[limit].flags&bad != 0 {
 		return
 	}
+	most := strconv.FormatInt(b.MemoryLimit, 10)
+	if limit >= 0 {
+		most = c.found(limit)
+	}
 	if b.MemoryLimit > 0 && b.MemoryReservation > b.MemoryLimit {
-		c.wrongHere(c.member(n, "reservation"), "at most the limit, "+c.found(c.member(n, "limit")))
+		c.wrongHere(c.member(n, "reservation"), "at most the limit, "+most)
 	}
 	switch {
 	case b.MemorySwap <= 0:
 	case b.MemoryLimit <= 0:
 		c.wrongHere(c.member(n, "swap"), "a limit beside it, since swap is that of memory and swap together; or -1 for unlimited")
 	case b.MemorySwap < b.MemoryLimit:
-		c.wrongHere(c.member(n, "swap"), "at least the limit, "+c.found(c.member(n, "limit"))+
+		c.wrongHere(c.member(n, "swap"), "at least the limit, "+most+
 			", since swap is that of memory and swap together; or -1 for unlimited")
 	}
 }

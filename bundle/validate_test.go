@@ -235,7 +235,7 @@ func TestInvalid(t *testing.T) {
 			`annotations["dev.mlrun.memory.overshoot"]: found "1T", want a string: ` + wantOvershoot,
 			`annotations["dev.mlrun.memory.meter"]: found "Poll", want a string: ` + wantMeter,
 			`annotations["dev.mlrun.memory.grace"]: found "", want a string: ` + wantGrace,
-			`annotations["dev.mlrun.memory.x"] "1": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.grace, ` +
+			`annotations["dev.mlrun.memory.x"] "1": not supported: of dev.mlrun.* mlrun knows only dev.mlrun.memory.limit, dev.mlrun.memory.grace, ` +
 				`dev.mlrun.memory.on-breach, dev.mlrun.memory.overshoot, dev.mlrun.memory.meter, ` +
 				`dev.mlrun.pids.mode, dev.mlrun.cpu.time, dev.mlrun.wall.time, dev.mlrun.hang.time, dev.mlrun.admission.available, dev.mlrun.admission.reserve, dev.mlrun.admission.pressure, dev.mlrun.admission.scope, dev.mlrun.admission.timeout, dev.mlrun.admission.settle, dev.mlrun.group; remove it, or pass --ignore-unsupported`,
 		}},

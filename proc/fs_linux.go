@@ -239,3 +239,9 @@ func (fs FS) Resident(pid int) (int64, bool) {
 	}
 	return int64(atoi(fields[1])) * int64(os.Getpagesize()), true
 }
+
+// lineOf is the number behind a name at the beginning of a line, 0 without one.
+func lineOf(b []byte, name string) int64 {
+	_, rest, _ := bytes.Cut(b, []byte(name))
+	return int64(atoi(bytes.TrimLeft(rest, " \t")))
+}

@@ -1,7 +1,8 @@
+//go:build !portable
+
 package proc
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
@@ -176,10 +177,4 @@ func (fs FS) switches(pid, threads int) (n [2]int64, peak int64) {
 		}
 	}
 	return n, peak
-}
-
-// lineOf is the number behind a name at the beginning of a line, 0 without one.
-func lineOf(b []byte, name string) int64 {
-	_, rest, _ := bytes.Cut(b, []byte(name))
-	return int64(atoi(bytes.TrimLeft(rest, " \t")))
 }

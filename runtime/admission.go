@@ -32,9 +32,6 @@ type gate struct {
 	Tree      bool          `json:"tree,omitempty"` // each program that the run executes waits
 }
 
-// tree tells whether each program waits that the run executes.
-func (g *gate) tree() bool { return g != nil && g.Tree }
-
 // gate is what is asked for, by the options or else by the bundle; nil when nothing is.
 func (o *CreateOptions) gate() *gate {
 	a, b := o.Admission, o.Bundle.Settings.Admission

@@ -1,3 +1,5 @@
+//go:build !portable
+
 package runtime
 
 import (
@@ -205,6 +207,7 @@ func filter(c *launch.Config, s *specs.LinuxSeccomp) {
 
 // checkAttributes refuses what cannot be applied on this host.
 func checkAttributes(b *bundle.Bundle) (p []bundle.Problem) {
+	p = checkOOM(b)
 	process := b.Spec.Process
 	refuse := func(path, found, want string) {
 		p = append(p, bundle.Problem{Path: path, Found: found, Want: want})

@@ -1,3 +1,5 @@
+//go:build !portable
+
 package runtime
 
 import (
@@ -270,6 +272,9 @@ func (s *session) listenTo(files []int) error {
 	s.execs.gate.Listen(files[0], 0)
 	return nil
 }
+
+// tree tells whether each program waits that the run executes.
+func (g *gate) tree() bool { return g != nil && g.Tree }
 
 // gateChild is gateGuest for a process that the client makes itself.
 func gateChild(c *launch.Config, d *store.Dir, rec *record) {

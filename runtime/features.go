@@ -9,6 +9,7 @@ import (
 
 	"mlrun/limit"
 	"mlrun/meter"
+	"mlrun/rlimit"
 )
 
 // Features is what this mlrun can do on this machine: the document of the runtime-spec (features.md), and mlrun's own part.
@@ -104,4 +105,20 @@ func GetFeatures() *Features {
 	}
 	f.host()
 	return f
+}
+
+// heldRlimits lists the limits of setrlimit(2).
+func heldRlimits() (list []HeldLimit) {
+	for _, name := range rlimit.Names() {
+		l := HeldLimit{Path: "process.rlimits", Name: name, Held: "kernel"}
+		t, _ := rlimit.Lookup(name)
+		_, hard, err := rlimit.Get(t)
+		if err != nil {
+			l.Held, l.By = "none", err.Error()
+		} else {
+			l.Hard = &hard
+		}
+		list = append(list, l)
+	}
+	return list
 }

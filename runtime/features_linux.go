@@ -1,3 +1,5 @@
+//go:build !portable
+
 package runtime
 
 import (
@@ -13,7 +15,6 @@ import (
 	"mlrun/admission"
 	"mlrun/bundle"
 	"mlrun/meter"
-	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/seccomp"
 )
@@ -196,16 +197,5 @@ func heldLimits(mechanisms []Mechanism) []HeldLimit {
 		{Path: "annotations", Name: bundle.WallTimeAnnotation, Held: heldSampled, By: "the clock"},
 		{Path: "annotations", Name: bundle.HangTimeAnnotation, Held: heldSampled, By: "CPU time of all processes, which stands still"},
 	}
-	for _, name := range rlimit.Names() {
-		l := HeldLimit{Path: "process.rlimits", Name: name, Held: "kernel"}
-		t, _ := rlimit.Lookup(name)
-		_, hard, err := rlimit.Get(t)
-		if err != nil {
-			l.Held, l.By = "none", err.Error()
-		} else {
-			l.Hard = &hard
-		}
-		list = append(list, l)
-	}
-	return list
+	return append(list, heldRlimits()...)
 }

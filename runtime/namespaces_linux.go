@@ -1,3 +1,5 @@
+//go:build !portable
+
 package runtime
 
 import (
@@ -12,7 +14,6 @@ import (
 	"mlrun/bundle"
 	"mlrun/group"
 	"mlrun/group/userns"
-	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 )
 
@@ -175,18 +176,4 @@ func nested(own *launch.Tasks, j *userns.Joint, before []launch.Rlimit) *launch.
 	last := len(t.Outer) - 1
 	t.Outer, t.Max = t.Outer[:last], t.Outer[last]
 	return t
-}
-
-// atMost is a limit of tasks that nobody may raise who has a lower one, or gets one before.
-func atMost(n uint64, before []launch.Rlimit) uint64 {
-	nproc, _ := rlimit.Lookup("RLIMIT_NPROC")
-	if soft, _, err := rlimit.Get(nproc); err == nil {
-		n = min(n, soft)
-	}
-	for _, l := range before {
-		if l.Resource == nproc.Resource {
-			n = min(n, l.Soft)
-		}
-	}
-	return n
 }

@@ -1,8 +1,9 @@
+//go:build !portable
+
 package runtime
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -14,7 +15,6 @@ import (
 	"mlrun/bundle"
 	"mlrun/rlimit"
 	"mlrun/runtime/launch"
-	"mlrun/runtime/supervise"
 )
 
 // resources adds to c what of linux.resources the kernel keeps of a process. Package bundle has seen to it that nothing else says the same.
@@ -46,19 +46,6 @@ func niceOf(weight float64) (nice int, ok bool) {
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	now = 20 - now // the system call gives 20 - nice
 	return n, err != nil || n >= now || rlimit.MayNice(0, n)
-}
-
-// niceFor is the nice value for a weight of the CPU greater than 0: each step makes a factor of 1.25 (sched(7), kernel/sched/core.c,
-// sched_prio_to_weight).
-func niceFor(weight float64) int {
-	n := int(math.Round(-math.Log(weight/100) / math.Log(1.25)))
-	return min(max(n, -20), 19)
-}
-
-// ioLevel is the level of a class of I/O priorities for a weight of the disks from 10 to 1000: the lowest to the highest.
-func ioLevel(weight int) int {
-	const lowest = 7
-	return lowest - int(math.Round(float64(weight-10)/990*lowest))
 }
 
 // checkResources refuses what this host does not have.
@@ -182,39 +169,4 @@ func kernel() (major, minor int) {
 		_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
 	}
 	return major, minor
-}
-
-// launch is the limit of tasks for a process to be started: with the payload's pid, one of those that join it. Nobody may raise a limit that the
-// caller has, or that was set before.
-func (t *tasks) launch(payload int, before []launch.Rlimit) *launch.Tasks {
-	if t == nil || !t.Kernel {
-		return nil
-	}
-	return &launch.Tasks{Max: atMost(uint64(t.Max), before), PID: payload}
-}
-
-// joins is what holds the limit of tasks for a process that is executed in a container, beside its payload.
-func (r *record) joins(before []launch.Rlimit) *launch.Tasks {
-	if r.Payload == nil {
-		return nil
-	}
-	if t := r.Budget.Tasks.launch(r.Payload.PID, before); t != nil || r.Nested == 0 {
-		return t
-	}
-	return &launch.Tasks{Max: atMost(r.Nested, before), PID: r.Payload.PID}
-}
-
-// update adds another limit of tasks to u; -1 is none. Where the kernel holds it, that is RLIMIT_NPROC of every process.
-func (t *tasks) update(n int64, u *supervise.Update) error {
-	u.Tasks = &n
-	if t == nil || !t.Kernel {
-		u.Sampled = true
-		return nil
-	}
-	if n < 0 || n > t.Max {
-		return fmt.Errorf("the limit of processes is held by the kernel, which lets nobody raise it: want at most %d; with dev.mlrun.pids.mode \"sampled\" it can be raised", t.Max)
-	}
-	nproc, _ := rlimit.Lookup("RLIMIT_NPROC")
-	u.Rlimits = append(u.Rlimits, rlimit.Change{Type: nproc, Soft: uint64(n), Hard: uint64(n), SetSoft: true, SetHard: true})
-	return nil
 }

@@ -117,7 +117,9 @@ func New(o Options) (*Runtime, error) {
 		r.log = slog.New(slog.DiscardHandler)
 	}
 	if r.self == "" {
-		r.self = "/proc/self/exe"
+		if r.self, err = launch.Program(); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }

@@ -58,7 +58,7 @@ func badLimits() (list []badLimit) {
 	for name, values := range map[string][]string{
 		"cpu.time": {"1", `"0"`, `"9ms"`, `"-1s"`, `"8761h"`, `"1 s"`, `"x"`, `""`}, "wall.time": {"1", `"0"`, `"9ms"`, `"8761h"`, `"x"`},
 		"hang.time": {"1", `"0"`, `"9ms"`, `"8761h"`, `"x"`}, "pids.mode": {"1", `"cgroup"`, `""`},
-		"memory.grace": {"1", `"-1s"`, `"x"`}, "memory.on-breach": {"1", `"x"`, `"signal:X"`}, "memory.overshoot": {"1", `"0"`, `"x"`}, "memory.meter": {"1", `"x"`},
+		"memory.limit": {"1", `"0"`, `"x"`}, "memory.grace": {"1", `"-1s"`, `"x"`}, "memory.on-breach": {"1", `"x"`, `"signal:X"`}, "memory.overshoot": {"1", `"0"`, `"x"`}, "memory.meter": {"1", `"x"`},
 		"admission.available": {"1", `"101%"`, `"x"`}, "admission.reserve": {"1", `"0"`, `"x"`}, "admission.pressure": {"1", `"101"`, `"x"`},
 		"admission.timeout": {"1", `"0"`, `"x"`}, "admission.settle": {"1", `"0"`, `"x"`}, "admission.scope": {"1", `"x"`},
 	} {

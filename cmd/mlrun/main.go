@@ -41,7 +41,7 @@ func main() {
 	if slices.Contains(os.Args, "admit") {
 		kept = openFDs()
 	}
-	if err := launch.CloseOnExec(); err != nil && !errors.Is(err, launch.ErrUnsupported) {
+	if err := launch.CloseOnExec(); err != nil {
 		fmt.Fprintln(os.Stderr, "mlrun:", err)
 		os.Exit(supervise.ExitFailure)
 	}

@@ -62,12 +62,22 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"syscall"
 )
 
-// ErrUnsupported is returned on platforms where launch has no implementation.
-var ErrUnsupported = errors.New("starting processes is not supported on this platform yet")
+// Program is a path of the program that the calling process runs. On Linux it is one that stays right when the file is replaced.
+func Program() (string, error) {
+	if runtime.GOOS == "linux" {
+		return "/proc/self/exe", nil
+	}
+	return os.Executable()
+}
+
+// ErrUnsupported is returned where a process can only be waited for by its parent.
+var ErrUnsupported = errors.New("a child of somebody else cannot be supervised on this platform")
 
 // Rlimit is a resource limit to set on the payload, by the platform's number (see package rlimit).
 type Rlimit struct {

@@ -1,3 +1,5 @@
+//go:build !portable
+
 package launch
 
 import (
@@ -21,6 +23,9 @@ const (
 )
 
 var atCwd = uintptr(^uint(99)) // AT_FDCWD, -100
+
+// Adopts tells whether what the payload starts comes to its reaper when its parent ends, so that Done means that nothing is left.
+const Adopts = true
 
 // Process is a payload and its reaper.
 type Process struct {

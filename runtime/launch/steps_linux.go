@@ -1,3 +1,5 @@
+//go:build !portable
+
 package launch
 
 import (
@@ -257,21 +259,6 @@ func (p *plan) strings(c *Config) (err error) {
 	p.names.children, _ = p.cstring("/proc/thread-self/children")
 	p.names.lastPID, _ = p.cstring("/proc/sys/kernel/ns_last_pid")
 	return nil
-}
-
-// candidates are the files to try for a program name, as execvp(3) does.
-func candidates(name, path string) []string {
-	if strings.Contains(name, "/") {
-		return []string{name}
-	}
-	var list []string
-	for _, dir := range strings.Split(path, ":") {
-		if dir == "" {
-			dir = "."
-		}
-		list = append(list, strings.TrimRight(dir, "/")+"/"+name)
-	}
-	return list
 }
 
 func (p *plan) write(name, path, data string) error {

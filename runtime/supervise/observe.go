@@ -10,7 +10,7 @@ import (
 
 // Observed processes are children of whoever called mlrun with --pid-file and waits for them (package launch, "Observed processes"). No reaper
 // tells that nothing is left of them: their descendants are members of the group, and at the end the marker in the environment finds those
-// that nobody saw being forked.
+// that nobody saw being forked. So it is with all processes where there is no subreaper (launch.Adopts).
 
 const (
 	eraseTime = 50 * time.Millisecond // how long what is to end is waited for to stop before it is killed

@@ -45,7 +45,7 @@ type loop struct {
 	nobody     bool           // no process is left of the payload
 	guests     map[int]*guest // other processes that run in the container, by their reapers
 	orphans    bool           // a reaper of these was killed
-	observed   bool           // a process of the container is or was somebody else's child: see observe.go
+	observed   bool           // no reaper tells that nothing is left: a process of the container is or was somebody else's child (observe.go), or there is no subreaper
 	sweeping   bool           // what such ones leave is looked for
 	swept      bool           // there is nothing more of it
 	erase      atomic.Bool    // and it is to end

@@ -66,15 +66,19 @@ func (l *loop) fork(c *launch.Config) (*launch.Process, error) {
 // launched is called when the payload waits at the gate, or never will.
 func (l *loop) launched(p *launch.Process, lend bool, err error) {
 	if err == nil {
-		l.proc, l.observed = p, p.Observed()
+		l.proc, l.observed = p, p.Observed() || !launch.Adopts
 		go l.watch(p)
 		l.group, err = proc.NewGroup(proc.Root, p.Reaper, p.PID)
 		if errors.Is(err, proc.ErrGone) {
 			err = nil // killed already: its end follows
 		}
 	}
-	if l.group != nil && p.Observed() {
+	switch {
+	case l.group == nil:
+	case p.Observed():
 		l.group.Foreign(proc.Self())
+	case l.observed:
+		l.group.Mark(proc.Self())
 	}
 	if err == nil && l.group != nil && l.cfg.Created != nil {
 		err = l.cfg.Created(l.group.Leader())

@@ -1,13 +1,9 @@
 package runtime
 
 import (
-	"encoding/binary"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"mlrun/bundle"
 	"mlrun/proc"
@@ -20,18 +16,9 @@ func Check(b *bundle.Bundle) error { return check(b, nil) }
 
 // check is Check without those resource limits that others replace.
 func check(b *bundle.Bundle, replaced []rlimit.Change) error {
-	privileged := has(unix.CAP_SYS_RESOURCE)
 	p := append(checkUser(b), checkRlimits(b.Rlimits, replaced)...)
 	p = append(p, checkAttributes(b)...)
 	p = append(p, checkResources(b)...)
-	if adj := b.Spec.Process.OOMScoreAdj; adj != nil && !privileged {
-		if now, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
-			if n, err := strconv.Atoi(strings.TrimSpace(string(now))); err == nil && *adj < n {
-				p = append(p, bundle.Problem{Path: "process.oomScoreAdj", Found: strconv.Itoa(*adj),
-					Want: "at least " + strconv.Itoa(n) + ", what this process has: lowering it needs CAP_SYS_RESOURCE"})
-			}
-		}
-	}
 	if len(p) == 0 {
 		return nil
 	}
@@ -47,13 +34,13 @@ func checkUser(b *bundle.Bundle) (p []bundle.Problem) {
 		p = append(p, bundle.Problem{Path: path, Found: strconv.Itoa(int(found)),
 			Want: strconv.Itoa(want) + ", the caller's: only root can run a process as somebody else"})
 	}
-	if b.UID != nil && int(*b.UID) != os.Getuid() && !has(unix.CAP_SETUID) {
+	if b.UID != nil && int(*b.UID) != os.Getuid() && !mayChangeUser() {
 		refuse("process.user.uid", *b.UID, os.Getuid())
 	}
-	if b.GID != nil && int(*b.GID) != os.Getgid() && !has(unix.CAP_SETGID) {
+	if b.GID != nil && int(*b.GID) != os.Getgid() && !mayChangeGroups() {
 		refuse("process.user.gid", *b.GID, os.Getgid())
 	}
-	if len(b.Spec.Process.User.AdditionalGids) == 0 || has(unix.CAP_SETGID) {
+	if len(b.Spec.Process.User.AdditionalGids) == 0 || mayChangeGroups() {
 		return p
 	}
 	groups, _ := os.Getgroups()
@@ -73,27 +60,6 @@ func checkUser(b *bundle.Bundle) (p []bundle.Problem) {
 			Want: "groups that the caller is in"})
 	}
 	return p
-}
-
-// has tells whether this process has a capability in effect.
-func has(capability uint) bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&hdr, &data[0]) != nil {
-		return os.Geteuid() == 0
-	}
-	return data[capability/32].Effective&(1<<(capability%32)) != 0
-}
-
-// seal marks who has no reaper of the run above, unless the configuration has a use of its own for the limit.
-func seal(list []launch.Rlimit, supervisor proc.ID) []launch.Rlimit {
-	mark := proc.Seal(supervisor)
-	var now unix.Rlimit
-	own := slices.ContainsFunc(list, func(l launch.Rlimit) bool { return l.Resource == unix.RLIMIT_RTTIME })
-	if own || unix.Prlimit(0, unix.RLIMIT_RTTIME, nil, &now) != nil || now.Max < mark {
-		return list
-	}
-	return append(list, launch.Rlimit{Name: "RLIMIT_RTTIME", Resource: unix.RLIMIT_RTTIME, Soft: mark, Hard: mark})
 }
 
 // launchConfig is what is applied between fork and exec.
@@ -125,14 +91,8 @@ func (o *CreateOptions) launchConfig(supervisor proc.ID, callerReaps bool) launc
 		}
 	}
 	c.Groups = p.User.AdditionalGids
-	c.SetGroups = len(c.Groups) > 0 && has(unix.CAP_SETGID)
+	c.SetGroups = len(c.Groups) > 0 && mayChangeGroups()
 	attributes(&c, o.Bundle)
 	resources(&c, &o.Bundle.Resources)
 	return c
-}
-
-func random() (uint32, error) {
-	var b [4]byte
-	_, err := unix.Getrandom(b[:], 0)
-	return binary.NativeEndian.Uint32(b[:]), err
 }

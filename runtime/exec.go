@@ -91,7 +91,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, er
 		return nil, fmt.Errorf("%s: %w", id, gone(err))
 	}
 	e := &Exec{conn: conn, answers: json.NewDecoder(conn)}
-	if o.CallerReaps {
+	if o.CallerReaps && launch.Adopts {
 		err = e.fork(ctx, &o, b, d, rec)
 	} else {
 		m := &execMessage{Config: config, Terminal: o.Terminal}

@@ -55,7 +55,7 @@ func (r *Runtime) Create(o CreateOptions) error {
 		return err
 	}
 	rec := o.record()
-	rec.CallerReaps = o.PIDFile != ""
+	rec.CallerReaps = o.PIDFile != "" && launch.Adopts
 	if err = dir.WriteFile(configFile, o.Bundle.Raw); err == nil {
 		err = dir.Write(rec)
 	}
@@ -241,7 +241,7 @@ func (s *session) supervise(pipe *os.File) error {
 func (s *session) letGo() {
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
 		for fd := 0; fd < 3; fd++ {
-			_ = unix.Dup3(int(null.Fd()), fd, 0)
+			_ = become(fd, int(null.Fd()))
 		}
 		null.Close()
 	}

@@ -1,0 +1,41 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func random() (uint32, error) {
+	f, err := os.Open("/dev/urandom") // random(4)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var b [4]byte
+	_, err = io.ReadFull(f, b[:])
+	return binary.NativeEndian.Uint32(b[:]), err
+}
+
+// become makes a descriptor a duplicate of another one.
+func become(fd, like int) error { return unix.Dup2(like, fd) }
+
+// memfile makes a file without a name with content, to be read from its start.
+func memfile(name string, content []byte) (*os.File, error) {
+	f, err := os.CreateTemp("", "mlrun-"+name)
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, 0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

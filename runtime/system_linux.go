@@ -1,0 +1,36 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func random() (uint32, error) {
+	var b [4]byte
+	_, err := unix.Getrandom(b[:], 0)
+	return binary.NativeEndian.Uint32(b[:]), err
+}
+
+// become makes a descriptor a duplicate of another one.
+func become(fd, like int) error { return unix.Dup3(like, fd, 0) }
+
+// memfile makes an anonymous file with content, to be read from its start.
+func memfile(name string, content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(content); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := f.Seek(0, 0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
