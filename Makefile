@@ -19,7 +19,7 @@ EMULATED     ?= ./bundle ./limit ./rlimit ./signame ./runtime/seccomp ./runtime/
 
 # What is tested as macOS has it, on Linux: without a subreaper, without pidfds, and without all that only Linux has (package proc, the tag portable).
 PORTABLE     ?= ./proc ./runtime ./runtime/launch ./runtime/supervise ./batch
-PORTABLE_RUN ?= ^Test(Scripts|ScriptsAsNobody|Killed|Fault|Terminal)
+PORTABLE_RUN ?= ^Test(Scripts|ScriptsAsNobody|FaultsAsNobody|(Supervisor|Reaper|ExecReaper|ExecClient|Creator|Both)Killed|ReaperStopped|SupervisorOfNobody|TwoCreators|KillRacesExit|CreateMeetsDelete|ReturnsAtOnce|StuckReader|Terminal[A-Za-z]*)$$
 
 # Staticcheck is built for this platform and looks at the code of another one. What is not written for it in full has functions that nobody
 # calls there (U1000); these packages are.

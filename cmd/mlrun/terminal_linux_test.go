@@ -222,6 +222,9 @@ func TestTerminalLimit(t *testing.T) {
 
 // TestTerminalSuspendStopped sends Ctrl-Z to a job that is stopped for its quota most of the time.
 func TestTerminalSuspendStopped(t *testing.T) {
+	if portable {
+		t.Skip("without /proc nobody knows of a stop that came while everything was stopped")
+	}
 	s := startShell(t)
 	pid := s.job("mlrun limit -q --cpus 0.05 100M -- sh -c 'echo pid $$; while :; do :; done'")
 	eventually(t, "the payload has the terminal", func() bool { return s.foreground() == pid })
@@ -301,7 +304,7 @@ func TestTerminalBackgroundReader(t *testing.T) {
 	s := startShell(t)
 	pid := s.job("mlrun limit -q 100M -- sh -c 'echo pid $$; read x; echo \"<$x>\"' &")
 	// The payload stops first, then mlrun with it, and only then the shell has something to tell.
-	monitor := parentOf(t, parentOf(t, pid))
+	monitor := supervisorOf(t, pid)
 	eventually(t, "the reader is stopped in the background", func() bool { return state(pid) == 'T' && state(monitor) == 'T' })
 	s.prompt("Stopped")
 	s.send("fg\r")

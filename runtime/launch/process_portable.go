@@ -164,12 +164,16 @@ func (p *Process) fork(c *Config) error {
 			files = append(files, fd)
 		}
 	}
+	inherited := append(files, stage.Fd())
+	if c.Terminal >= 0 {
+		inherited = append(inherited, uintptr(c.Terminal))
+	}
 	sys := &syscall.SysProcAttr{Setpgid: true}
 	if c.Session {
 		sys = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	}
 	p.PID, err = syscall.ForkExec(program, []string{stageName, strconv.Itoa(len(files))}, &syscall.ProcAttr{
-		Env: []string{}, Files: append(files, stage.Fd()), Sys: sys,
+		Env: []string{}, Files: inherited, Sys: sys,
 	})
 	if err != nil {
 		return fmt.Errorf("fork: %w", err)

@@ -68,6 +68,9 @@ func stage(gate *os.File) {
 		_ = a.send(gate)
 		syscall.Exit(notStarted)
 	}
+	if c.Terminal >= 0 {
+		unix.CloseOnExec(int(gate.Fd()) + 1)
+	}
 	late := c.apply(fail)
 	searched := !strings.Contains(c.Args[0], "/")
 	if which, errno := lookup(paths, searched); errno != 0 {
@@ -79,10 +82,10 @@ func stage(gate *os.File) {
 	if _, err := receive(gate); err != nil {
 		syscall.Exit(notStarted) // the supervisor has gone
 	}
-	if c.Terminal >= 0 {
+	if terminal := int(gate.Fd()) + 1; c.Terminal >= 0 { // it comes after the gate
 		// From the background tcsetpgrp(3) raises SIGTTOU unless it is ignored. Best effort: a terminal that went away is no reason not to run.
 		signal.Ignore(syscall.SIGTTOU)
-		_ = unix.IoctlSetPointerInt(c.Terminal, unix.TIOCSPGRP, os.Getpid())
+		_ = unix.IoctlSetPointerInt(terminal, unix.TIOCSPGRP, os.Getpid())
 		signal.Reset(syscall.SIGTTOU)
 	}
 	for _, l := range late {
