@@ -557,6 +557,41 @@ func TestSettleNeedsCertainty(t *testing.T) {
 	}
 }
 
+// TestSettleWithoutTheLate has a group over its limit, and a run in it of which nothing was heard for some time: it is waited for only if it matters, and not for long.
+func TestSettleWithoutTheLate(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		what       string
+		late       int64 // MiB that were sure of the late one
+		heard, due time.Duration
+		ends       bool
+	}{
+		{"the others alone are over the limit", 30, 30 * time.Millisecond, 0, true},
+		{"with the late one they are", 80, 30 * time.Millisecond, 0, false},
+		{"it is late for long", 80, time.Second, time.Second, true},
+		{"it was heard of just now", 80, 0, -time.Hour, true},
+	} {
+		tree := open(t, t.TempDir())
+		id := create(t, tree, System, Change{Memory: num(100 * mib)})
+		a, late := join(t, tree, id, 1), join(t, tree, id, 1)
+		late.Publish(Use{Bound: c.late * mib, Sure: c.late * mib, Processes: 1, Exact: true})
+		mine := int64(101)
+		if c.late > 30 {
+			mine = 90
+		}
+		a.Publish(Use{Bound: mine * mib, Sure: mine * mib, Processes: 1, Exact: true})
+		now := late.now()
+		tree.store(cAt, late.i, now-int64(c.heard))
+		tree.store(cUntil, late.i, now-int64(c.due))
+		if err := a.Settle(); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Doomed() != nil || late.Doomed() != nil; got != c.ends && (c.ends || late.now()-now < hasty) {
+			t.Errorf("%s: somebody is to end: %v, want %v", c.what, got, c.ends)
+		}
+	}
+}
+
 func TestSettleProcesses(t *testing.T) {
 	tree := open(t, t.TempDir())
 	id := create(t, tree, System, Change{Processes: num(5)})

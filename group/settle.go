@@ -37,7 +37,8 @@ func choose(v Victim, list []candidate) (places []int) {
 
 const (
 	fresh   = int64(20 * time.Millisecond)  // what is no older can be judged by
-	patient = int64(100 * time.Millisecond) // how long somebody is waited for who has been woken
+	patient = int64(100 * time.Millisecond) // how long somebody is waited for who has been woken,
+	hasty   = int64(20 * time.Millisecond)  // and when the group is over its limit by what was sure of that one before
 	loose   = 1 << 20                       // bytes between what a run uses at most and what is sure that are worth an exact reading
 )
 
@@ -99,7 +100,11 @@ func (t *tree) unsure(l level, self int, now, most int64) (wake []int) {
 	if t.sum(cBound, rest) <= most {
 		return nil
 	}
-	enough := t.sum(cSure, rest) > most
+	sure := t.sum(cSure, rest)
+	enough, wait := sure > most, patient
+	if enough {
+		wait = hasty
+	}
 	for _, k := range rest {
 		until := t.load(cUntil, k)
 		switch {
@@ -107,7 +112,8 @@ func (t *tree) unsure(l level, self int, now, most int64) (wake []int) {
 			continue
 		case !enough && t.load(cBound, k)-t.load(cSure, k) > loose && t.load(cWant, k) <= t.load(cRead, k):
 			t.store(cWant, k, now)
-		case until != asleep && t.load(cAt, k) < now-fresh && now < until+patient:
+		case until != asleep && t.load(cAt, k) < now-fresh && now < until+wait:
+			sure -= t.load(cSure, k)
 		default:
 			continue
 		}
@@ -115,6 +121,9 @@ func (t *tree) unsure(l level, self int, now, most int64) (wake []int) {
 			t.store(cUntil, k, now) // from now on it is waited for
 		}
 		wake = append(wake, k)
+	}
+	if sure > most { // without those who are waited for
+		return nil
 	}
 	return wake
 }
