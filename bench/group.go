@@ -12,18 +12,18 @@ import (
 
 const (
 	groupsMade   = 1000 // groups of the tree
-	groupRuns    = 50   // runs that are in it, idle
 	groupGrowers = 20   // runs that exceed a limit together
 	groupLeaves  = 4    // groups that they are in, two levels below that limit
+	groupBurst   = 25   // runs that start at once
 	groupWatch   = 10 * time.Second
 )
 
 var groupMeasurement = measurement{
 	name: "group", title: "Limit groups",
-	text: fmt.Sprintf(`A tree of %d groups below one with limits, and %d idle runs in them. Making a group and asking for one, beside /bin/true; the start of a run in a group, beside that of one
-without. "Monitor" is memory.monitorCpuMs of a run that sleeps for %v, alone and in one of these groups. "Over the limit" is what %d runs in %d groups, which are
+	text: fmt.Sprintf(`A tree of %d groups below one with limits, and idle runs in them (-members). Making a group and asking for one, beside the bare start of mlrun and /bin/true; the start of a run in a
+group, beside that of one without. "Monitor" is memory.monitorCpuMs of a run that sleeps for %v, alone and in one of these groups. "Over the limit" is what %d runs in %d groups, which are
 below two groups below one with a limit of 512 MiB, had touched together when they had ended, less the limit: each touches memory as fast as it can, and the whole group
-ends.`, groupsMade, groupRuns, groupWatch, groupGrowers, groupLeaves),
+ends.`, groupsMade, groupWatch, groupGrowers, groupLeaves),
 	run: (*rig).group,
 }
 
@@ -45,19 +45,23 @@ func (r *rig) group() ([]table, error) {
 	}()
 	// The first run is in the first group below, which has the id 3.
 	var idle []*child
-	for i := range groupRuns {
-		c, err := r.spawnFor(10*time.Minute, mlrun("group", "exec", strconv.Itoa(3+i), "--", r.hold)...)
+	for i := range r.members {
+		c, err := r.spawnFor(20*time.Minute, mlrun("group", "exec", "--grace", "0", "--quiet", strconv.Itoa(3+i%groupsMade), "--", r.hold)...)
 		if err != nil {
 			return nil, err
 		}
-		idle = append(idle, c)
+		if idle = append(idle, c); len(idle)%groupBurst == 0 {
+			if err := r.inGroup(root, int64(len(idle))); err != nil {
+				return nil, err
+			}
+		}
 	}
 	defer func() {
 		for _, c := range idle {
 			_, _ = c.end()
 		}
 	}()
-	if err := r.inGroup(root, groupRuns); err != nil {
+	if err := r.inGroup(root, int64(r.members)); err != nil {
 		return nil, err
 	}
 	bundle, err := r.bundle(limited, r.nop)
@@ -65,8 +69,8 @@ func (r *rig) group() ([]table, error) {
 		return nil, err
 	}
 	bare := same("posix_spawn", r.nop)
-	costs, err := r.timeAll("%d runs:", bare, []*timed{
-		bare, same("mlrun group create", mlrun("group", "create", "--parent", "top")...), same("mlrun group status", mlrun("group", "status", "500")...),
+	costs, err := r.timeAll(fmt.Sprintf("%%d runs, %d in groups:", r.members), bare, []*timed{
+		bare, same("mlrun --version", r.mlrun, "--version"), same("mlrun group create", mlrun("group", "create", "--parent", "top")...), same("mlrun group status", mlrun("group", "status", "500")...),
 		same("mlrun group ls", mlrun("group", "ls")...), same("mlrun run", mlrun("run", bundle)...), same("mlrun run --group", mlrun("run", "--group", "500", bundle)...),
 	})
 	if err != nil {

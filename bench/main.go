@@ -47,12 +47,13 @@ func main() {
 	only := flag.String("only", "", "measure `NAME` only: "+names())
 	watch := flag.Duration("watch", 30*time.Second, "`TIME` that the CPU time of the monitor is measured for")
 	growth := flag.String("growth", "", "of overshoot, only those whose name has `TEXT` in it")
+	members := flag.Int("members", 50, "of group, `N` runs that are in groups beside those that are measured; 1000 take 10 GiB")
 	flag.Parse()
-	if flag.NArg() > 0 || *runs < 1 || *watch <= 0 {
+	if flag.NArg() > 0 || *runs < 1 || *watch <= 0 || *members < 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := bench(*runs, *watch, *only, *growth, *out); err != nil {
+	if err := bench(*runs, *members, *watch, *only, *growth, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -66,7 +67,7 @@ func names() string {
 	return strings.Join(list, ", ")
 }
 
-func bench(runs int, watch time.Duration, only, growth, out string) error {
+func bench(runs, members int, watch time.Duration, only, growth, out string) error {
 	todo, err := choose(only)
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func bench(runs int, watch time.Duration, only, growth, out string) error {
 		return err
 	}
 	defer r.close()
-	r.growth = growth
+	r.growth, r.members = growth, members
 	var head, body bytes.Buffer
 	for _, m := range todo {
 		r.progress(m.name)

@@ -22,6 +22,7 @@ type rig struct {
 	crowd, flee, honest, spawner   string     // programs for Linux
 	modes                          []*limiter // mlrun limit, in each of its ways to meter
 	watch                          time.Duration
+	members                        int     // runs in groups, beside those that are measured
 	growth                         string  // of the names of growths
 	session, tag                   string  // what the processes are marked with; no tag, no mark
 	count                          int     // of files and ids handed out

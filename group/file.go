@@ -16,13 +16,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mlrun/proc"
 	"mlrun/rendezvous"
 )
 
 // The file: a head, the groups, and of the seats one column for each word and a record with what is seldom read. It has its full size from the beginning, and takes
 // room as it is used.
 const (
-	magic    = 0x6d6c72756e670001 // "mlrung" and the version
+	magic    = 0x6d6c72756e670002 // "mlrung" and the version
 	maxItems = 16384              // groups, and seats
 	maxDepth = 64
 
@@ -35,20 +36,24 @@ const (
 	seatsAt   = columnsAt + columns*maxItems*8
 	fileSize  = seatsAt + maxItems*seatSize
 
-	treeFile = "tree"
-	lockTime = 2 * time.Second       // how long the lock is waited for: it is held for microseconds, unless its holder was stopped just then,
-	lockSoon = 20 * time.Millisecond // and by who has a run to look after: the next look tries again
+	treeFile  = "tree"
+	lockCrowd = time.Minute           // how long the lock is waited for, which is held for a millisecond at most, where there are so many processes that its holder gets no turn,
+	lockSoon  = 20 * time.Millisecond // and by who has a run to look after: the next look tries again
 )
+
+// lockTime is how long the lock is waited for when its holder is stopped.
+var lockTime = 2 * time.Second
 
 // Words of the head.
 const (
-	hMagic  = iota
-	hLastID // the newest id
-	hGroups // how many records of groups were ever used
-	hSeats  // and of seats
-	hShape  // counts changes of which seats are below which groups
-	hSwept  // when dead seats were looked for, by the monotonic clock
-	hJoined // counts seats
+	hMagic   = iota
+	hLastID  // the newest id
+	hGroups  // how many records of groups were ever used
+	hSeats   // and of seats
+	hShape   // counts changes of which seats are below which groups
+	hSwept   // when dead seats were looked for, by the monotonic clock
+	hJoined  // counts seats
+	hSweepAt // where the next look for dead seats begins
 )
 
 // Words of a group.
@@ -113,6 +118,10 @@ type tree struct {
 	own  map[int]*Seat // seats of this process, by place
 	refs int           // below trees.Mutex
 	head []int64
+
+	shardMu sync.Mutex  // of what follows
+	shards  [shards]int // descriptors + 1 of the files that have the locks of seats
+	closed  bool
 
 	alone  bool // there is no file, and nobody else
 	seated bool // a seat was taken by this process
@@ -182,6 +191,7 @@ func (t *Tree) Close() error {
 		if t.fd >= 0 {
 			unix.Close(t.fd)
 		}
+		t.closeShards()
 		t.fd, t.alone = -1, false
 	})
 	return nil
@@ -321,27 +331,10 @@ func (t *tree) pwrite(b []byte, at int64) error {
 // provide has room for bytes of the file made, so that a full disk is an error here and no SIGBUS later. They are zero.
 func (t *tree) provide(at, n int) error { return t.pwrite(make([]byte, n), int64(at)) }
 
-// Bytes that are locked: one by who changes the tree, and one for each seat.
-const (
-	lockByte  = 0
-	firstSeat = 1
-)
+// lockByte is locked by who changes the tree.
+const lockByte = 0
 
-// lockSeat takes the lock of a seat.
-func (t *tree) lockSeat(i int) (bool, error) {
-	if t.alone {
-		return true, nil
-	}
-	return rendezvous.Lock(t.fd, firstSeat+int64(i))
-}
-
-func (t *tree) unlock(at int64) {
-	if !t.alone {
-		rendezvous.Unlock(t.fd, at)
-	}
-}
-
-// flock takes the lock of the file. It waits no longer than patience, and not at all for 0.
+// flock takes the lock of the file. It waits no longer than patience, and not at all for 0; with lockTime it waits on for those that are not stopped.
 func (t *tree) flock(patience time.Duration) error {
 	switch {
 	case t.alone:
@@ -349,18 +342,38 @@ func (t *tree) flock(patience time.Duration) error {
 	case t.fd < 0:
 		return ErrClosed
 	}
-	ok, err := rendezvous.LockWithin(t.fd, lockByte, patience)
-	if ok || err != nil {
-		return t.wrap("lock", err)
+	end := time.Now().Add(lockCrowd)
+	for {
+		ok, err := rendezvous.LockWithin(t.fd, lockByte, patience)
+		if ok || err != nil {
+			return t.wrap("lock", err)
+		}
+		held, pid, _ := rendezvous.Holder(t.fd, lockByte, 1)
+		switch running := runs(pid); {
+		case patience < lockTime || held && !running || time.Now().After(end):
+			who := ""
+			if held && pid > 0 {
+				who = " by process " + strconv.Itoa(pid)
+			}
+			if held && pid > 0 && !running {
+				who += ", which is stopped"
+			}
+			return fmt.Errorf("groups: %s: locked for %v%s", t.path(), patience, who)
+		}
 	}
-	who := ""
-	if held, pid, _ := rendezvous.Holder(t.fd, lockByte, 1); held && pid > 0 {
-		who = " by process " + strconv.Itoa(pid) + "; is it stopped?"
-	}
-	return fmt.Errorf("groups: %s: locked for %v%s", t.path(), patience, who)
 }
 
-func (t *tree) funlock() { t.unlock(lockByte) }
+// runs tells whether a process, of this pid namespace, is there and not stopped: it gets on, be it slowly, where many wait for a processor.
+func runs(pid int) bool {
+	st, err := proc.Root.Stat(pid)
+	return err == nil && !st.Stopped()
+}
+
+func (t *tree) funlock() {
+	if !t.alone {
+		rendezvous.Unlock(t.fd, lockByte)
+	}
+}
 
 // change calls f with the lock.
 func (t *tree) change(f func() error) error { return t.changeWithin(lockTime, f) }
@@ -373,13 +386,4 @@ func (t *tree) changeWithin(patience time.Duration, f func() error) error {
 	}
 	defer t.funlock()
 	return f()
-}
-
-// lives tells whether a seat has somebody.
-func (t *tree) lives(i int) bool {
-	if t.own[i] != nil {
-		return true
-	}
-	held, _, err := rendezvous.Holder(t.fd, firstSeat+int64(i), 1)
-	return held || err != nil
 }

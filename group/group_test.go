@@ -21,6 +21,7 @@ import (
 const (
 	helperEnv  = "MLRUN_TEST_GROUP"
 	lockHolder = "stops with the lock" // in place of a group
+	lockKeeper = "keeps the lock"
 )
 
 // TestMain makes the test binary a process that takes a seat, says so, and waits for its end, when it is asked to be one.
@@ -34,10 +35,13 @@ func TestMain(m *testing.M) {
 func helper(arg string) int {
 	dir, label, _ := strings.Cut(arg, "|")
 	t, err := Open(dir)
-	if err == nil && label == lockHolder {
+	if err == nil && (label == lockHolder || label == lockKeeper) {
 		err = t.flock(time.Minute)
 		fmt.Println("joined", err)
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		if label == lockHolder {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
+		_, _ = os.Stdin.Read(make([]byte, 1))
 		return 0
 	}
 	if err == nil {
@@ -412,12 +416,63 @@ func TestStoppedHolder(t *testing.T) {
 	if err := s.Settle(); err == nil || s.Doomed() != nil {
 		t.Errorf("decided without the lock: %v", err)
 	}
-	if _, err := tree.Status(id); err == nil || !strings.Contains(err.Error(), "; is it stopped?") {
+	if _, err := tree.Status(id); err == nil || !strings.Contains(err.Error(), ", which is stopped") {
 		t.Errorf("asked while somebody else has the lock: %v", err)
 	}
 	kill()
 	if err := s.Settle(); err != nil || s.Doomed() == nil {
 		t.Errorf("after its end: %v, %v", err, s.Doomed())
+	}
+}
+
+// TestSlowHolder has a process keep the lock for longer than one is waited for that is stopped: others wait for it, and get their turn.
+func TestSlowHolder(t *testing.T) {
+	defer func(d time.Duration) { lockTime = d }(lockTime)
+	lockTime = time.Millisecond
+	dir := t.TempDir()
+	tree := open(t, dir)
+	id := create(t, tree, System, Change{})
+	kill := startHelper(t, dir, lockKeeper)
+	time.AfterFunc(20*lockTime, kill)
+	if _, err := tree.Status(id); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManySeats has the seats of others in more than one file of locks, who end: those who watch the limit find that in some turns, and a list at once.
+func TestManySeats(t *testing.T) {
+	dir := t.TempDir()
+	tree := open(t, dir)
+	id := create(t, tree, System, Change{Label: label("low").Label, Memory: num(1 << 40)})
+	for range 3 * shardSeats {
+		join(t, tree, id, 1)
+	}
+	mine := join(t, tree, id, 1)
+	const each = 3
+	for round := range 2 {
+		var kills []func()
+		for range each {
+			kills = append(kills, startHelper(t, dir, "low"))
+		}
+		if got := status(t, tree, id); got.Runs != 3*shardSeats+1+each {
+			t.Errorf("%d runs", got.Runs)
+		}
+		for _, kill := range kills {
+			kill()
+		}
+		for end := time.Now().Add(time.Minute); round == 1; {
+			mine.Sweep()
+			if mine.Publish(Use{Processes: 1}).Memory == 1<<40 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("who has ended is counted still")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if got := status(t, tree, id); got.Runs != 3*shardSeats+1 {
+			t.Errorf("%d runs after the end of the others", got.Runs)
+		}
 	}
 }
 
@@ -499,6 +554,41 @@ func TestSettleNeedsCertainty(t *testing.T) {
 	}
 	if b.Doomed() == nil || a.Doomed() != nil {
 		t.Error("the largest is not to end although all is known")
+	}
+}
+
+// TestSettleWithoutTheLate has a group over its limit, and a run in it of which nothing was heard for some time: it is waited for only if it matters, and not for long.
+func TestSettleWithoutTheLate(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		what       string
+		late       int64 // MiB that were sure of the late one
+		heard, due time.Duration
+		ends       bool
+	}{
+		{"the others alone are over the limit", 30, 30 * time.Millisecond, 0, true},
+		{"with the late one they are", 80, 30 * time.Millisecond, 0, false},
+		{"it is late for long", 80, time.Second, time.Second, true},
+		{"it was heard of just now", 80, 0, -time.Hour, true},
+	} {
+		tree := open(t, t.TempDir())
+		id := create(t, tree, System, Change{Memory: num(100 * mib)})
+		a, late := join(t, tree, id, 1), join(t, tree, id, 1)
+		late.Publish(Use{Bound: c.late * mib, Sure: c.late * mib, Processes: 1, Exact: true})
+		mine := int64(101)
+		if c.late > 30 {
+			mine = 90
+		}
+		a.Publish(Use{Bound: mine * mib, Sure: mine * mib, Processes: 1, Exact: true})
+		now := late.now()
+		tree.store(cAt, late.i, now-int64(c.heard))
+		tree.store(cUntil, late.i, now-int64(c.due))
+		if err := a.Settle(); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Doomed() != nil || late.Doomed() != nil; got != c.ends && (c.ends || late.now()-now < hasty) {
+			t.Errorf("%s: somebody is to end: %v, want %v", c.what, got, c.ends)
+		}
 	}
 }
 

@@ -131,8 +131,13 @@ func (t *tree) create(parent ID, c *Change, owner int, keep bool) (id ID, at int
 	if err != nil {
 		return 0, 0, err
 	}
-	t.clean()
 	above := t.up(p)
+	if t.count(hGroups) == maxItems || slices.ContainsFunc(above, func(a int) bool { return t.group(a)[gGroups] != None }) {
+		t.clean() // what ended with who was in it does not count, and its place is free
+		if p, err = t.find(parent); err != nil {
+			return 0, 0, err
+		}
+	}
 	if len(above) >= maxDepth-1 {
 		return 0, 0, fmt.Errorf("%s: %w: groups are at most %d deep", t.name(p), ErrFull, maxDepth-1)
 	}
@@ -335,26 +340,17 @@ func (t *Tree) Lookup(text string) (id ID, err error) {
 		return 0, fmt.Errorf("group %q: %w: want an id or a label", text, ErrNotExist)
 	}
 	err = t.change(func() error {
-		t.clean()
-		if strings.Trim(text, "0123456789") == "" {
-			n, err := strconv.ParseInt(text, 10, 64)
-			if err != nil || n <= 0 {
-				return fmt.Errorf("group %s: %w", quote(text), ErrNotExist)
-			}
-			id = ID(n)
-			_, err = t.find(id)
+		ids, alive, err := t.named(text)
+		if err == nil && !alive {
+			t.clean()
+			ids, _, err = t.named(text)
+		}
+		switch {
+		case err != nil:
 			return err
-		}
-		var ids []ID
-		for i := range t.count(hGroups) {
-			if t.id(i) != 0 && t.label(i) == text {
-				ids = append(ids, t.id(i))
-			}
-		}
-		switch len(ids) {
-		case 0:
+		case len(ids) == 0:
 			return fmt.Errorf("group %s: %w", quote(text), ErrNotExist)
-		case 1:
+		case len(ids) == 1:
 			id = ids[0]
 			return nil
 		}
@@ -362,6 +358,28 @@ func (t *Tree) Lookup(text string) (id ID, err error) {
 		return fmt.Errorf("group %s: %w: %s; choose one by its id", quote(text), ErrAmbiguous, strings.Trim(fmt.Sprint(ids), "[]"))
 	})
 	return id, err
+}
+
+// named are the groups that have an id, in digits, or a label, and whether it is known that all of them are there: to find out about the seats of a large tree takes longer.
+func (t *tree) named(text string) (ids []ID, alive bool, err error) {
+	alive = true
+	if strings.Trim(text, "0123456789") == "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n <= 0 {
+			return nil, true, fmt.Errorf("group %s: %w", quote(text), ErrNotExist)
+		}
+		at, err := t.find(ID(n))
+		if err != nil {
+			return nil, true, err
+		}
+		return []ID{ID(n)}, at < 0 || t.group(at)[gKept] != 0, nil
+	}
+	for i := range t.count(hGroups) {
+		if t.id(i) != 0 && t.label(i) == text {
+			ids, alive = append(ids, t.id(i)), alive && t.group(i)[gKept] != 0
+		}
+	}
+	return ids, alive, nil
 }
 
 // List returns all groups, in the order of their ids, the system's first.

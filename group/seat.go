@@ -260,7 +260,7 @@ func (s *Seat) Leave() {
 		}
 		s.end()
 		s.t.vacate(s.i)
-		s.t.unlock(firstSeat + int64(s.i))
+		s.t.unlockSeat(s.i)
 		s.t.clean()
 		return nil
 	})

@@ -37,7 +37,8 @@ func choose(v Victim, list []candidate) (places []int) {
 
 const (
 	fresh   = int64(20 * time.Millisecond)  // what is no older can be judged by
-	patient = int64(100 * time.Millisecond) // how long somebody is waited for who has been woken
+	patient = int64(100 * time.Millisecond) // how long somebody is waited for who has been woken,
+	hasty   = int64(20 * time.Millisecond)  // and when the group is over its limit by what was sure of that one before
 	loose   = 1 << 20                       // bytes between what a run uses at most and what is sure that are worth an exact reading
 )
 
@@ -99,7 +100,11 @@ func (t *tree) unsure(l level, self int, now, most int64) (wake []int) {
 	if t.sum(cBound, rest) <= most {
 		return nil
 	}
-	enough := t.sum(cSure, rest) > most
+	sure := t.sum(cSure, rest)
+	enough, wait := sure > most, patient
+	if enough {
+		wait = hasty
+	}
 	for _, k := range rest {
 		until := t.load(cUntil, k)
 		switch {
@@ -107,7 +112,8 @@ func (t *tree) unsure(l level, self int, now, most int64) (wake []int) {
 			continue
 		case !enough && t.load(cBound, k)-t.load(cSure, k) > loose && t.load(cWant, k) <= t.load(cRead, k):
 			t.store(cWant, k, now)
-		case until != asleep && t.load(cAt, k) < now-fresh && now < until+patient:
+		case until != asleep && t.load(cAt, k) < now-fresh && now < until+wait:
+			sure -= t.load(cSure, k)
 		default:
 			continue
 		}
@@ -115,6 +121,9 @@ func (t *tree) unsure(l level, self int, now, most int64) (wake []int) {
 			t.store(cUntil, k, now) // from now on it is waited for
 		}
 		wake = append(wake, k)
+	}
+	if sure > most { // without those who are waited for
+		return nil
 	}
 	return wake
 }
@@ -189,20 +198,39 @@ func (s *Seat) Beyond() int64 {
 	return 0
 }
 
-// sweepEvery is how often those who watch a limit look for seats whose process has ended.
-const sweepEvery = 250 * time.Millisecond
+// Those who watch a limit look sweepEvery for seats whose process has ended, in sweepParts turns: a tree with a thousand runs takes half a millisecond in all.
+const (
+	sweepEvery = 250 * time.Millisecond
+	sweepParts = 4
+	sweepLeast = 64 // seats at once
+)
 
-// Sweep frees the seats of those who have ended, if nobody has looked for them in the last quarter of a second.
+// Sweep frees the seats of those who have ended, if nobody has looked for them in the last quarter of a second: all of a small tree, and of a large one a quarter.
 func (s *Seat) Sweep() {
 	if s.i < 0 || s.gone.Load() {
 		return
 	}
-	h, now := s.t.head, s.now()
+	t, now := s.t, s.now()
+	h := t.head
 	if at := atomic.LoadInt64(&h[hSwept]); now-at < int64(sweepEvery) && at <= now || !atomic.CompareAndSwapInt64(&h[hSwept], at, now) {
 		return
 	}
-	_ = s.t.changeWithin(0, func() error { // else the next one does
-		s.t.clean()
+	_ = t.changeWithin(0, func() error { // else the next one does
+		n := t.count(hSeats)
+		from := int(min(max(h[hSweepAt], 0), maxItems))
+		if from >= n {
+			from = 0
+		}
+		to, found := min(n, from+max(sweepLeast, (n+sweepParts-1)/sweepParts)), false
+		for k := from; k < to; k++ {
+			if t.load(cGroup, k) != 0 && !t.lives(k) {
+				found = true
+			}
+		}
+		h[hSweepAt] = int64(to)
+		if found {
+			t.clean()
+		}
 		return nil
 	})
 }

@@ -57,23 +57,30 @@ func Lock(fd int, at int64) (bool, error) {
 	return err == nil, err
 }
 
-// longestPause is between two tries to get a lock that is held for microseconds, mostly.
-const longestPause = 2 * time.Millisecond
+// Pauses are between two tries to get a lock that is held for microseconds, mostly. Who has waited for long is one of many, whose tries would take the processors from who has
+// the lock: that one's pauses are a tenth of the time so far.
+const (
+	firstPause   = 20 * time.Microsecond
+	longestPause = 2 * time.Millisecond
+	crowdShare   = 10
+)
 
 // LockWithin is Lock that waits until the lock was given back, up to patience.
 func LockWithin(fd int, at int64, patience time.Duration) (bool, error) {
-	var end time.Time
-	for pause := 20 * time.Microsecond; ; pause = min(2*pause, longestPause) {
+	var begin time.Time
+	for pause := firstPause; ; pause *= 2 {
 		if ok, err := Lock(fd, at); ok || err != nil {
 			return ok, err
 		}
-		if end.IsZero() {
-			end = time.Now().Add(patience)
+		if begin.IsZero() {
+			begin = time.Now()
 		}
-		if !time.Now().Before(end) {
+		waited := time.Since(begin)
+		if waited >= patience {
 			return false, nil
 		}
-		time.Sleep(pause)
+		pause = min(pause, max(longestPause, waited/crowdShare))
+		time.Sleep(min(pause, patience-waited))
 	}
 }
 

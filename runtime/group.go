@@ -6,8 +6,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"mlrun/bundle"
 	"mlrun/group"
+	"mlrun/proc"
 	"mlrun/runtime/supervise"
 )
 
@@ -33,6 +36,31 @@ func (r *Runtime) LookAtGroups() (*group.Tree, error) {
 		}
 	}
 	return group.Look(r.GroupsDir())
+}
+
+// EndGroup tells every run of a group and below it to end, as often as it is called also those that have come since. Supervisors that are stopped (SIGSTOP, Ctrl-Z) are
+// continued: they could end nothing.
+func EndGroup(t *group.Tree, id group.ID) error {
+	if _, err := t.End(id); err != nil {
+		return err
+	}
+	members, err := t.Members(id)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.Kind != group.Run {
+			continue
+		}
+		if st, err := proc.Root.Stat(m.Process.PID); err != nil || st.ID() != m.Process || !st.Stopped() {
+			continue
+		}
+		if h, err := proc.OpenID(proc.Root, m.Process); err == nil {
+			_ = h.Signal(unix.SIGCONT)
+			h.Close()
+		}
+	}
+	return nil
 }
 
 // findGroup finds the limit group of a container that is to be made, before anything is.

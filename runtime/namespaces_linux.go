@@ -132,7 +132,7 @@ func (s *session) release() {
 }
 
 // lockWait is how long a run waits for others that make their namespaces, which takes a millisecond each.
-const lockWait = 10 * time.Second
+var lockWait = 10 * time.Second
 
 // lock waits for the lock under which namespaces are looked for, made and published.
 func (n *namespaces) lock() (unlock func(), err error) {

@@ -232,24 +232,27 @@ func (a *app) groupRemoveCmd() *cobra.Command {
 	}
 }
 
-// killPoll is how often group kill looks whether all have ended.
-const killPoll = 2 * time.Millisecond
+// killPoll is how soon group kill looks whether all have ended, and killPollMost how often it does later: each look has the lock of the tree.
+const (
+	killPoll     = 2 * time.Millisecond
+	killPollMost = 64 * time.Millisecond
+)
 
 func (a *app) groupKillCmd() *cobra.Command {
 	var leave bool
 	cmd := &cobra.Command{
 		Use:   "kill [flags] GROUP",
 		Short: "end every run of a group and of the groups below it",
-		Long: `kill asks every run of a group and of all groups below it to end, as over a limit: SIGTERM, and SIGKILL after the grace period of the run. It returns when they have
-ended. The groups below it are removed; the group itself stays, for mlrun group rm.
+		Long: `kill asks every run of a group and of all groups below it to end, as over a limit: SIGTERM, and SIGKILL after the grace period of the run. Runs that Ctrl-Z has stopped
+go on before. It returns when they have ended. The groups below it are removed; the group itself stays, for mlrun group rm.
 
 EXIT STATUS
   0 when nothing of them is left, 2 for a wrong command line, else 1`,
 		Args: exactArgs(1, "the group"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withGroup(args[0], func(t *group.Tree, id group.ID) error {
-				for {
-					if _, err := t.End(id); err != nil { // also those that come meanwhile
+				for poll := killPoll; ; poll = min(2*poll, killPollMost) {
+					if err := runtime.EndGroup(t, id); err != nil { // also those that come meanwhile
 						return err
 					}
 					info, err := t.Status(id)
@@ -259,7 +262,7 @@ EXIT STATUS
 						}
 						return err
 					}
-					time.Sleep(killPoll)
+					time.Sleep(poll)
 				}
 			})
 		},

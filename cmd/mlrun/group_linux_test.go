@@ -18,6 +18,7 @@ import (
 
 	"mlrun/group"
 	"mlrun/internal/asnobody"
+	"mlrun/proc"
 	"mlrun/runtime"
 	"mlrun/runtime/supervise"
 )
@@ -145,7 +146,7 @@ func (s *groupSite) churn(t *testing.T, r *rand.Rand, ended *[4]atomic.Int64) {
 		ended[0].Add(1)
 	case code == supervise.ExitFailure && strings.Contains(string(said), ": limit of "):
 		ended[2].Add(1)
-	case code == 2 && strings.Contains(string(said), "fork"): // the kernel holds the limit of processes, and the shell says so
+	case code == 2 && os.Getuid() != 0 && strings.Contains(string(said), "fork"): // the kernel holds the limit of processes, and the shell says so
 		ended[1].Add(1)
 	case code == supervise.ExitLimit:
 		ended[1].Add(1)
@@ -236,4 +237,99 @@ func (s *groupSite) recount(t *testing.T) {
 			t.Errorf("group %d counts %d processes and %d runs, and has %d and %d", i.ID, i.Counts.Processes, i.Runs, processes, len(members))
 		}
 	}
+}
+
+// TestGroupExecKilled kills mlrun group exec with SIGKILL at moments spread over its start and its life. At once nobody is counted, soon nobody is left, and the group is there for others.
+func TestGroupExecKilled(t *testing.T) {
+	s := newGroupSite(t)
+	leaf := fmt.Sprint(s.leaves[0])
+	started := filepath.Join(s.dir, "started")
+	exec := func() *exec.Cmd {
+		_ = os.Remove(started)
+		c := s.command("group", "exec", "--quiet", "--grace", "0", leaf, "--", "sh", "-c", "sleep 1000 & (setsid sleep 1000 &) ; echo >"+started+"; wait")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	begin, first := time.Now(), exec()
+	eventually(t, "a run has started", func() bool { _, err := os.Stat(started); return err == nil })
+	life := 3 * time.Since(begin) / 2
+	_ = first.Process.Kill()
+	_ = first.Wait()
+	moments := 30
+	if raced {
+		moments = 6
+	}
+	for i := range moments {
+		c := exec()
+		time.Sleep(life * time.Duration(i) / time.Duration(moments-1))
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if info, err := s.tree.Status(s.top); err != nil || info.Runs != 0 || info.Counts.Processes != 0 || info.Counts.Memory != 0 {
+			t.Errorf("moment %d: %+v, %v", i, info, err)
+		}
+	}
+	s.must("group", "exec", leaf, "--", "true")
+	for _, id := range s.all {
+		s.must("group", "rm", fmt.Sprint(id))
+	}
+	eventually(t, "no process is left", func() bool { return len(s.processes()) == 0 })
+}
+
+// TestGroupCrowd makes and removes groups by many processes at once: each gets one of its own, and none is left.
+func TestGroupCrowd(t *testing.T) {
+	s := newSite(t)
+	n := 200
+	if raced || testing.Short() {
+		n = 40
+	}
+	ids := make([]string, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			out, err := s.command("group", "create", "--label", fmt.Sprintf("crowd-%d", i)).Output()
+			if ids[i] = strings.TrimSpace(string(out)); err != nil {
+				t.Errorf("create: %v", err)
+				return
+			}
+			if out, err := s.command("group", "rm", ids[i]).CombinedOutput(); err != nil {
+				t.Errorf("rm: %v: %s", err, out)
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(ids)
+	if got := len(slices.Compact(ids)); got != n {
+		t.Errorf("%d ids of %d groups", got, n)
+	}
+	if got := s.must("group", "ls", "-q"); got != "1\n" {
+		t.Errorf("groups are left: %q", got)
+	}
+}
+
+// TestGroupKillStopped kills a group with a run whose supervisor is stopped: it is continued, and ends its run.
+func TestGroupKillStopped(t *testing.T) {
+	s := newSite(t)
+	s.must("group", "create", "--label", "g")
+	s.must("run", "--detach", "--id", "c", "--group", "g", s.bundle("exec sleep 1000"))
+	supervisor := s.state("c").MLRun.Supervisor
+	if err := syscall.Kill(supervisor, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the supervisor is stopped", func() bool {
+		st, err := proc.Root.Stat(supervisor)
+		return err == nil && st.Stopped()
+	})
+	s.must("group", "kill", "g")
+	eventually(t, "the run is stopped", func() bool { return s.state("c").Status == "stopped" })
+	if got := s.state("c").MLRun.Reason; got != supervise.ReasonKilled {
+		t.Errorf("reason %q", got)
+	}
+	s.must("delete", "c")
+	s.must("group", "rm", "g")
+}
+
+func TestGroupAsNobody(t *testing.T) {
+	asnobody.Run(t, "^TestGroup(ExecKilled|Crowd|KillStopped)$")
 }

@@ -79,6 +79,8 @@ func TestScripts(t *testing.T) {
 				return mayRaiseLimits(), nil
 			case "fuse":
 				return mayMount()
+			case "userns":
+				return exec.Command("unshare", "-Ur", "unshare", "-U", "true").Run() == nil, nil
 			case "selinux":
 				_, err := os.Stat("/sys/fs/selinux/enforce")
 				return err == nil, nil

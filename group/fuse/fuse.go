@@ -93,4 +93,7 @@ type Options struct {
 	AllowOther bool
 	// Path is where fusermount3 is looked for, as $PATH; then in /bin and /usr/bin.
 	Path string
+	// Lock is a file that those have who mount on the same directories, and which is made: one after the other they mount, serve and unmount. "": there is none, and the guard of a
+	// server that was killed may unmount what the next one has mounted.
+	Lock string
 }

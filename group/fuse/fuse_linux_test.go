@@ -85,7 +85,7 @@ func (n *notes) Release(any) { n.opens-- }
 // TestMain serves notes in a process of its own: one that waits for an answer of itself cannot even end.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("FUSE_TEST_DIR"); dir != "" {
-		s, err := Mount(dir, &notes{}, Options{Name: "notes"})
+		s, err := Mount(dir, &notes{}, Options{Name: "notes", Path: os.Getenv("FUSE_TEST_PATH"), Lock: os.Getenv("FUSE_TEST_LOCK")})
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -167,7 +167,9 @@ func missing(t *testing.T, err error) {
 	t.Fatal(err)
 }
 
-func TestAsNobody(t *testing.T) { asnobody.RunWithFUSE(t, "^Test(Files|Errors|Killed|Umount)$") }
+func TestAsNobody(t *testing.T) {
+	asnobody.RunWithFUSE(t, "^Test(Files|Errors|Killed|Umount|Late|Early|Twice)$")
+}
 
 func TestFiles(t *testing.T) {
 	dir := mounted(t)
@@ -238,7 +240,7 @@ func TestUmount(t *testing.T) {
 		return s, ended
 	}
 	s, ended := start()
-	if err := run(s.guard.program, "-u", "--", dir); err != nil {
+	if err := run(s.guard.program, []string{}, nil, "-u", "--", dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; err != nil {
@@ -301,6 +303,160 @@ func TestKilled(t *testing.T) {
 		}
 		free(t, dir)
 		f.Close()
+	}
+}
+
+// slow is a fusermount3 that waits for a file go when it is called with an argument, and makes the files waits before and done after that.
+type slow string
+
+func newSlow(t *testing.T, arg string) slow {
+	t.Helper()
+	program, err := find(os.Getenv("PATH"))
+	if err != nil {
+		missing(t, err)
+	}
+	dir := t.TempDir()
+	script := fmt.Sprintf(`#!/bin/sh
+[ "$1" = %s ] || exec %s "$@"
+: >%[3]s/waits
+until test -e %[3]s/go; do sleep 0.01; done
+%[2]s "$@"
+: >%[3]s/done
+`, arg, program, dir)
+	if err := os.WriteFile(filepath.Join(dir, Program), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return slow(dir)
+}
+
+// command is a server that mounts by it.
+func (s slow) command(t *testing.T, dir, path string) *exec.Cmd {
+	emulated.Skip(t, "FUSE")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "FUSE_TEST_DIR="+dir, "FUSE_TEST_PATH="+path, "FUSE_TEST_LOCK="+filepath.Join(string(s), "lock"))
+	return cmd
+}
+
+func (s slow) wait(t *testing.T, file string) {
+	t.Helper()
+	eventually(t, file+" is there", func() bool { _, err := os.Stat(filepath.Join(string(s), file)); return err == nil })
+}
+
+func (s slow) allow(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(string(s), "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after a minute still not: %s", what)
+		}
+	}
+}
+
+// TestLate has the guard of a server that was killed unmount late: what the next server mounts stays.
+func TestLate(t *testing.T) {
+	dir, s := t.TempDir(), newSlow(t, "-u")
+	first := s.command(t, dir, string(s))
+	out, err := first.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 4096)
+	n, _ := out.Read(line)
+	if !bytes.HasPrefix(line[:n], []byte("mounted")) {
+		missing(t, errors.New(string(line[:n])))
+	}
+	first.Process.Kill()
+	first.Wait()
+	s.wait(t, "waits")
+	second, said := s.command(t, dir, os.Getenv("PATH")), &bytes.Buffer{}
+	second.Stderr = said
+	file := filepath.Join(t.TempDir(), "out")
+	if second.Stdout, err = os.Create(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		second.Process.Kill()
+		second.Wait()
+		free(t, dir)
+	}()
+	// It waits, or has mounted too early.
+	mounted := func() bool { b, _ := os.ReadFile(file); return len(b) > 0 }
+	eventually(t, "the second one waits", func() bool { return mounted() || opened(second.Process.Pid, filepath.Join(string(s), "lock")) })
+	s.allow(t)
+	s.wait(t, "done")
+	eventually(t, "the second one has mounted", mounted)
+	if _, err := os.Stat(filepath.Join(dir, "dir", "note")); err != nil {
+		t.Errorf("what the second one has mounted is not there: %v; it says %s", err, said)
+	}
+}
+
+// opened tells whether a process has a file open.
+func opened(pid int, file string) bool {
+	list, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, fd := range list {
+		if to, _ := os.Readlink(fd); to == file {
+			return true
+		}
+	}
+	return false
+}
+
+// TestEarly kills a server while fusermount3 mounts: what that has mounted then is unmounted as well.
+func TestEarly(t *testing.T) {
+	dir, s := t.TempDir(), newSlow(t, "-o")
+	cmd := s.command(t, dir, string(s))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(t, "waits")
+	cmd.Process.Kill()
+	cmd.Wait()
+	s.allow(t)
+	s.wait(t, "done")
+	free(t, dir)
+}
+
+// TestTwice mounts on a directory that is mounted: what is there stays.
+func TestTwice(t *testing.T) {
+	dir, lock := t.TempDir(), filepath.Join(t.TempDir(), "lock")
+	emulated.Skip(t, "FUSE")
+	s, err := Mount(dir, &notes{}, Options{Name: "notes", Lock: lock})
+	if err != nil {
+		missing(t, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve() }()
+	defer func(d time.Duration) { lockPatience = d }(lockPatience)
+	lockPatience = 0
+	if _, err := Mount(dir+"/../"+filepath.Base(dir), &notes{}, Options{Name: "notes", Lock: lock}); err == nil || !strings.Contains(err.Error(), dir+": is mounted already") {
+		t.Errorf("mounted twice: %v", err)
+	}
+	if err := unix.Access(filepath.Join(dir, "dir", "note"), unix.F_OK); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(s.Close(), <-ended); err != nil {
+		t.Error(err)
+	}
+	lockPatience = time.Minute
+	again, err := Mount(dir, &notes{}, Options{Name: "notes", Lock: lock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go again.Serve()
+	if err := again.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -20,12 +20,13 @@ var ErrNoProgram = errors.New(Program + ": not found; install fuse3")
 // guard is a shell that waits for the end of the server.
 type guard struct {
 	pipe    *os.File // closed by the end of this process too
+	lock    *os.File // of the directory, which the guard has as well; nil: there is none
 	process *os.Process
 	program string
 	dir     string
 }
 
-// watch is what the guard does. Unmounting while files are open takes -z.
+// watch is what the guard does. Unmounting while files are open takes -z. What it executes inherits the lock.
 const watch = `read -r line; exec "$0" -u -q -z -- "$1"`
 
 // Mount mounts fs on a directory. What a server that was killed may have left there is unmounted before. When this process ends, its guard
@@ -38,20 +39,25 @@ func Mount(dir string, fs FS, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := check(dir, o.Path)
+	lock, err := lockDir(dir, o.Lock)
 	if err != nil {
 		return nil, err
 	}
-	if Dead(dir) {
-		if err := run(program, "-u", "-q", "-z", "--", dir); err != nil {
-			return nil, fmt.Errorf("%s: unmount what a server has left: %w", dir, err)
+	program, err := check(dir, o.Path)
+	g := guard{program: program, dir: dir, lock: lock}
+	if err == nil && Dead(dir) {
+		if err = g.unmount(); err != nil {
+			err = fmt.Errorf("%s: unmount what a server has left: %w", dir, err)
 		}
 	}
-	g := guard{program: program, dir: dir}
-	if err := g.start(); err != nil {
+	if err == nil {
+		err = g.start()
+	}
+	if err != nil {
+		lock.Close()
 		return nil, err
 	}
-	file, err := mount(program, dir, o)
+	file, err := g.mount(o)
 	if err != nil {
 		g.end()
 		return nil, err
@@ -86,7 +92,7 @@ func (g *guard) start() error {
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err == nil {
-		attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{r, null, null}, Sys: &unix.SysProcAttr{Setsid: true}}
+		attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: []*os.File{r, null, null, g.lock}, Sys: &unix.SysProcAttr{Setsid: true}}
 		g.process, err = os.StartProcess("/bin/sh", []string{"sh", "-c", watch, g.program, g.dir}, attr)
 		null.Close()
 	}
@@ -104,6 +110,12 @@ func (g *guard) end() {
 	_ = g.process.Kill()
 	_, _ = g.process.Wait()
 	g.pipe.Close()
+	g.lock.Close()
+}
+
+// unmount unmounts the directory. Should this process be killed meanwhile, the lock is held until that is done.
+func (g *guard) unmount() error {
+	return run(g.program, []string{}, []*os.File{g.lock}, "-u", "-q", "-z", "--", g.dir)
 }
 
 // Dead tells whether dir is a mount whose server is gone.
@@ -123,20 +135,14 @@ func find(path string) (string, error) {
 	return "", ErrNoProgram
 }
 
-// run runs fusermount3 to its end, and makes an error of what it says.
-func run(program string, args ...string) error { return runWith(program, []string{}, nil, args...) }
-
-// runWith is run with an environment and a descriptor 3.
-func runWith(program string, env []string, extra *os.File, args ...string) error {
+// run runs fusermount3 to its end, with descriptors from 3 on, and makes an error of what it says.
+func run(program string, env []string, extra []*os.File, args ...string) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	files := []*os.File{w, w, w}
-	if extra != nil {
-		files = append(files, extra)
-	}
+	files := append([]*os.File{w, w, w}, extra...)
 	p, err := os.StartProcess(program, append([]string{program}, args...), &os.ProcAttr{Env: env, Files: files})
 	w.Close()
 	if err != nil {
@@ -159,8 +165,9 @@ func said(text []byte, otherwise string) error {
 	return fmt.Errorf("%s: %s", Program, line)
 }
 
-// mount runs fusermount3, which mounts, and sends the descriptor for the requests (fuse(4)) over a socket.
-func mount(program, dir string, o Options) (*os.File, error) {
+// mount runs fusermount3, which mounts, and sends the descriptor for the requests (fuse(4)) over a socket. It has the pipe of the guard, too: should this process be killed
+// meanwhile, the guard unmounts what has been mounted since.
+func (g *guard) mount(o Options) (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -171,15 +178,15 @@ func mount(program, dir string, o Options) (*os.File, error) {
 	if o.AllowOther {
 		options += ",allow_other"
 	}
-	err = runWith(program, []string{"_FUSE_COMMFD=3"}, far, "-o", options, "--", dir)
+	err = run(g.program, []string{"_FUSE_COMMFD=3"}, []*os.File{far, g.pipe, g.lock}, "-o", options, "--", g.dir)
 	far.Close()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", g.dir, err)
 	}
 	f, err := receive(near)
 	if err != nil {
-		_ = run(program, "-u", "-q", "-z", "--", dir)
-		return nil, fmt.Errorf("%s: %s sent no descriptor: %w", dir, Program, err)
+		_ = g.unmount()
+		return nil, fmt.Errorf("%s: %s sent no descriptor: %w", g.dir, Program, err)
 	}
 	return f, nil
 }
@@ -210,7 +217,7 @@ func receive(socket *os.File) (*os.File, error) {
 
 // Close unmounts, after which Serve returns; who still uses a file gets ENOTCONN. It may be called while Serve runs, and after it.
 func (s *Server) Close() error {
-	err := run(s.guard.program, "-u", "-q", "-z", "--", s.guard.dir)
+	err := s.guard.unmount()
 	s.file.Close()
 	s.guard.end()
 	if err != nil && !Dead(s.guard.dir) {

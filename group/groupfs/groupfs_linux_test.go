@@ -46,7 +46,7 @@ func serveHere(dir, tree string) error {
 	}
 	defer t.Close()
 	f := New(t, func(s string) { fmt.Fprintln(os.Stderr, s) })
-	s, err := fuse.Mount(dir, f, fuse.Options{Name: "groups"})
+	s, err := fuse.Mount(dir, f, fuse.Options{Name: "groups", AllowOther: os.Getenv("GROUPFS_TEST_EVERYBODY") == "true"})
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func serveHere(dir, tree string) error {
 }
 
 func TestAsNobody(t *testing.T) {
-	asnobody.RunWithFUSE(t, "^Test(Examples|Errors|Follow|Ended|Caller|Killed|Moves|Writes)$")
+	asnobody.RunWithFUSE(t, "^Test(Examples|Errors|Follow|Ended|Caller|Killed|Moves|Writes|Gone)$")
 }
 
 // mount is a tree, and where another process has it mounted.
@@ -70,12 +70,23 @@ type mount struct {
 
 func newMount(t *testing.T) *mount {
 	t.Helper()
+	return newMountFor(t, false)
+}
+
+// newMountFor is newMount for everybody, or for this user only.
+func newMountFor(t *testing.T, everybody bool) *mount {
+	t.Helper()
 	emulated.Skip(t, "FUSE")
 	top, err := os.MkdirTemp("", "groupfs")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(top) })
+	if everybody {
+		if err := os.Chmod(top, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m := &mount{dir: filepath.Join(top, "mnt"), log: &bytes.Buffer{}}
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -86,7 +97,7 @@ func newMount(t *testing.T) *mount {
 	}
 	t.Cleanup(func() { m.tree.Close() })
 	m.server = exec.Command(os.Args[0])
-	m.server.Env = append(os.Environ(), "GROUPFS_TEST_DIR="+m.dir, "GROUPFS_TEST_TREE="+state)
+	m.server.Env = append(os.Environ(), "GROUPFS_TEST_DIR="+m.dir, "GROUPFS_TEST_TREE="+state, fmt.Sprintf("GROUPFS_TEST_EVERYBODY=%v", everybody))
 	m.server.Stderr = m.log
 	if _, err := m.server.StdinPipe(); err != nil { // its end is that of the test
 		t.Fatal(err)
@@ -164,26 +175,7 @@ type shell struct {
 // start starts a program with pipes, in the directory of the mount.
 func (m *mount) start(t *testing.T, args ...string) *shell {
 	t.Helper()
-	s := &shell{Cmd: exec.Command(args[0], args[1:]...)}
-	s.Dir = m.dir + "/.."
-	var err error
-	if s.in, err = s.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := s.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.out = bufio.NewReader(out)
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.in.Close()
-		s.Process.Kill()
-		s.Wait()
-	})
-	return s
+	return m.begin(t, &shell{Cmd: exec.Command(args[0], args[1:]...)}, nil)
 }
 
 // line is the next line that a program prints.

@@ -1,8 +1,10 @@
 package groupfs
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync"
 	"time"
 
@@ -135,7 +137,7 @@ func (m *movers) move(c fuse.Caller, to group.ID) error {
 	}
 	was, err := rtTime(st.PID)
 	if err != nil {
-		return fmt.Errorf("process %d is not to be moved: %w", st.PID, err)
+		return unmovable(c, st.PID, err)
 	}
 	old := m.all[was.Max]
 	if old != nil && old.group == to {
@@ -153,13 +155,21 @@ func (m *movers) move(c fuse.Caller, to group.ID) error {
 	if err := unix.Prlimit(st.PID, unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: soft, Max: v.seal}, nil); err != nil {
 		v.seat.Leave()
 		m.poke() // for the count of old
-		return fmt.Errorf("process %d is not to be moved: %w", st.PID, err)
+		return unmovable(c, st.PID, err)
 	}
 	v.meter = meter.New(m.fs.proc)
 	m.all[v.seal] = v
 	_ = v.seat.Bell(m.poke)
 	m.poke()
 	return nil
+}
+
+// unmovable is why the limit of a process that moves is not to be read or set (prlimit(2)).
+func unmovable(c fuse.Caller, pid int, err error) error {
+	if errors.Is(err, unix.EPERM) && int(c.UID) != os.Getuid() {
+		return fmt.Errorf("process %d is user %d's: to move it takes a server with CAP_SYS_RESOURCE: %w", pid, c.UID, err)
+	}
+	return fmt.Errorf("process %d is not to be moved: %w", pid, err)
 }
 
 // join takes a seat for one process, which is not to be counted where it was by then: groups above both places have it once.

@@ -3,12 +3,14 @@ package groupfs
 import (
 	"context"
 	"errors"
+	"path/filepath"
 
 	"mlrun/group"
 	"mlrun/group/fuse"
 )
 
 func serve(ctx context.Context, tree *group.Tree, dir string, o Options) error {
+	o.Lock = filepath.Join(tree.Dir(), "mounts")
 	f := New(tree, o.Log)
 	s, err := fuse.Mount(dir, f, o.Options)
 	if err != nil {

@@ -77,18 +77,3 @@ func bare(levels []Level) []Level {
 	}
 	return list
 }
-
-// Holding tells by how many runs, of those that are in a group or below it, the limit of the group is held: by the kernel, in one
-// namespace that was made with this very limit. A run that none of the holders speaks of is not.
-func Holding(group int64, limit uint64, holders []Holder) (held int) {
-	var inode uint64
-	for _, h := range holders {
-		for _, l := range h.Levels {
-			if l.Group == group && l.Limit == limit && (inode == 0 || inode == l.Inode) {
-				inode = l.Inode
-				held++
-			}
-		}
-	}
-	return held
-}

@@ -144,7 +144,9 @@ func obey(p *plan) {
 		return
 	}
 	p.killing, p.acked, p.tries = true, true, 0
-	hurry(p)
+	if p.storm {
+		hurry(p)
+	}
 }
 
 // hurry lets the reaper run before all that it is to kill, if that is permitted. Each session has a share of the processor of its own

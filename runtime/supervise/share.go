@@ -27,6 +27,8 @@ type share struct {
 const (
 	shareLoose = 1 << 20               // bytes between bound and certainty that are worth an exact reading
 	doomEvery  = 20 * time.Millisecond // looks at a run that was told to end
+	// settleEvery is how often one of those looks whose group is over a limit by bounds: it is others who have to tell what is certain, and need the processors for that.
+	settleEvery = time.Millisecond
 )
 
 // limited tells whether a group has a limit that the run must obey, as of the newest sample.
@@ -81,6 +83,7 @@ func (s *sampler) shared(now time.Time, wait time.Duration) time.Duration {
 		if s.told() {
 			return min(wait, doomEvery)
 		}
+		return min(wait, max(s.policy.NextShared(s.use, h.room), settleEvery))
 	}
 	return min(wait, s.policy.NextShared(s.use, h.room))
 }
