@@ -54,7 +54,8 @@ type Group struct {
 	pending map[int]time.Time // pids that were allocated but not in /proc: not there yet, or gone again
 	scanned time.Time         // start and
 	cost    time.Duration     // duration of the last complete scan
-	changed bool              // forks since then
+	changed bool              // forks since then, or so shortly before that it may have missed one
+	recheck bool              // it has to be made once more, and soon
 	freezes int               // how often Freeze was called
 	cpu     cpuLedger         // of Tally
 	use     useLedger         // of Usage
@@ -267,10 +268,10 @@ func (g *Group) Update(now time.Time) {
 		return
 	}
 	g.changed = g.changed || step != 0
-	if !ok || g.changed && now.Sub(g.scanned) >= max(rescan, share*g.cost) || g.tooMany(step) {
+	since := now.Sub(g.scanned)
+	if !ok || g.changed && since >= max(rescan, share*g.cost) || g.recheck && since >= grace || g.tooMany(step) {
 		if !ok || g.mayScan(now) {
-			g.last = last
-			g.scan(now)
+			g.complete(last, now)
 			return
 		}
 	}
@@ -307,11 +308,25 @@ func (g *Group) probeNew(last int, now time.Time) (added bool) {
 	return added
 }
 
+// complete is a scan as of the pid that was allocated last. Who was being forked then was perhaps not in /proc yet, and whose parent has ended during
+// the scan has perhaps been read before, and the parent not at all: another scan finds them, soon if nobody else would look at their pids.
+func (g *Group) complete(last int, now time.Time) (added bool) {
+	step := last - g.last
+	g.last = last
+	added = g.scan(now)
+	g.changed, g.recheck = step != 0 || g.recheck, step < 0
+	return added
+}
+
 // scan looks at every process. A child may be listed before its parent, so it goes on until nothing is found.
 func (g *Group) scan(now time.Time) bool {
-	g.scanned, g.changed = now, false
+	g.scanned = now
 	defer func(start time.Time) { g.cost = time.Since(start) }(time.Now())
-	clear(g.pending)
+	for pid, since := range g.pending {
+		if now.Sub(since) >= grace {
+			delete(g.pending, pid)
+		}
+	}
 	changed := false
 	for pid, m := range g.members {
 		if s, err := g.fs.Stat(pid); err != nil || s.Start != m.Start {
@@ -453,18 +468,11 @@ func (g *Group) Size() int { return int(g.size.Load()) }
 // fewPIDs is how many pids Living looks at that were allocated since the last Update: it must not take long, since in a storm others fork meanwhile.
 const fewPIDs = 64
 
-// livingWait is for how long Living waits for an Update that is under way.
-const livingWait = 5 * time.Millisecond
-
 // Living counts the processes that have not ended, as of now; as of the last Update when another one is under way, or in a storm of forks.
 func (g *Group) Living() int {
 	for end := time.Now().Add(livingWait); !g.mu.TryLock(); time.Sleep(livingWait / 10) {
 		if time.Now().After(end) {
-			n := g.Size()
-			if n > 0 && !g.fs.Alive(g.Leader()) {
-				n-- // who has ended is a member until the Update after that
-			}
-			return n
+			return sizeWithout(g.Size(), g.fs.Alive(g.Leader()))
 		}
 	}
 	defer g.mu.Unlock()
@@ -545,8 +553,7 @@ func (g *Group) lookAgain() bool {
 	last, ok := g.newest.Read()
 	step := last - g.last
 	if !ok || g.tooMany(step) && g.mayScan(now) {
-		g.last = last
-		return g.scan(now)
+		return g.complete(last, now)
 	}
 	g.changed = g.changed || step != 0
 	return g.probeNew(last, now)

@@ -398,3 +398,29 @@ func TestKillMarked(t *testing.T) {
 		t.Error("a process of another run was ended")
 	}
 }
+
+// TestWrap has the numbers of processes start anew while a group forks, as often as there are processes in it: nobody is missed, and nobody stays who
+// has ended.
+func TestWrap(t *testing.T) {
+	const file = "/proc/sys/kernel/ns_last_pid"
+	most, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(most)))
+	if err != nil || n > 1<<16 {
+		t.Skipf("pid_max is %d: there would be too many numbers between", n)
+	}
+	for before := range 8 {
+		if err := os.WriteFile(file, []byte(strconv.Itoa(n-3-before)), 0); err != nil {
+			t.Skip("setting the number of the next process takes CAP_CHECKPOINT_RESTORE: ", err)
+		}
+		done := filepath.Join(t.TempDir(), "done")
+		_, g := sh(t, "(sleep 0.2 &); (setsid sleep 1000 &); (sleep 1000 &); : >"+done+"; exec sleep 1000")
+		eventually(t, "three processes are left", func() bool {
+			_, err := os.Stat(done)
+			g.Update(time.Now())
+			return err == nil && g.Size() == 3
+		})
+	}
+}

@@ -122,10 +122,23 @@ func (g *lineage) Members() []ID {
 	return ids
 }
 
+// livingWait is for how long Living waits for an Update that is under way.
+const livingWait = 5 * time.Millisecond
+
+// sizeWithout is a number of members as of the last Update, without the leader if that has ended since: it is a member until the next one.
+func sizeWithout(n int, leaderLives bool) int {
+	if n > 0 && !leaderLives {
+		n--
+	}
+	return n
+}
+
 // Living counts the processes that have not ended, as of now; as of the last Update when another one is under way.
 func (g *lineage) Living() (n int) {
-	if !g.mu.TryLock() {
-		return g.Size()
+	for end := time.Now().Add(livingWait); !g.mu.TryLock(); time.Sleep(livingWait / 10) {
+		if time.Now().After(end) {
+			return sizeWithout(g.Size(), g.alive(g.leader))
+		}
 	}
 	defer g.mu.Unlock()
 	g.look()

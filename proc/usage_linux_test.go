@@ -57,8 +57,10 @@ func TestUnwaited(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Of each one that is gone a part may still be on its way to its parent, as far as is known: two of the kernel's parts.
+		lag := time.Duration(i) * 20 * time.Millisecond
 		seen += 100 * time.Millisecond
-		if before.CPU < seen {
+		if before.CPU < seen-lag {
 			t.Errorf("%v while child %d lives that has used %d ticks; want %v or more", before.CPU, i, s.UTime+s.STime, seen)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "end"+n), nil, 0o644); err != nil {
