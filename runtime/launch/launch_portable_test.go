@@ -94,7 +94,7 @@ func TestGuard(t *testing.T) {
 	if alive(p.PID) || alive(pid) {
 		t.Errorf("the payload lives: %v; its daemon lives: %v", alive(p.PID), alive(pid))
 	}
-	p.bury(nil)
+	p.bury()
 }
 
 // TestGuardKilled checks that this is seen, and that the caller can end the payload then.
@@ -157,4 +157,31 @@ func TestWire(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestStopsInARow checks that a stop is told which comes before anybody has seen that the one before was over.
+func TestStopsInARow(t *testing.T) {
+	p := start(t, Config{Args: []string{"sleep", "1000"}})
+	if err := p.Exec(); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := unix.Kill(p.PID, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			e, err := p.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == Stopped {
+				break
+			}
+		}
+		if err := unix.Kill(p.PID, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unix.Kill(p.PID, unix.SIGKILL)
+	finish(t, p)
 }

@@ -47,6 +47,7 @@ type Process struct {
 	mu     sync.Mutex
 	reaped bool
 	status syscall.WaitStatus // when reaped
+	used   syscall.Rusage
 	done   atomic.Bool
 }
 
@@ -280,8 +281,8 @@ func (p *Process) Next() (Event, error) {
 		if p.exited {
 			select {
 			case <-p.let:
-				e := Event{Kind: Done}
-				p.bury(&e.Rusage)
+				p.bury()
+				e := Event{Kind: Done, Rusage: p.used}
 				p.done.Store(true)
 				return e, nil
 			case <-p.lost:
@@ -307,18 +308,37 @@ func (p *Process) Next() (Event, error) {
 // look compares what the payload does with what was told of it.
 func (p *Process) look() (Event, bool) {
 	kind, status := statusOf(p.PID)
+	stopped := kind == Stopped
+	if stopped { // perhaps it was told already
+		kind, status = p.takeStop()
+	}
 	switch {
 	case kind == Exited:
 		p.exited = true
 		return Event{Kind: Exited, Status: p.translate(status), Known: true}, true
-	case kind == Stopped && !p.stopped:
+	case kind == Stopped:
 		p.stopped = true
 		return Event{Kind: Stopped, Status: status, Known: true}, true
-	case kind != Stopped && p.stopped:
+	case !stopped && p.stopped:
 		p.stopped = false
 		return Event{Kind: Continued, Known: true}, true
 	}
 	return Event{}, false
+}
+
+// takeStop takes a stop of the payload that nobody has taken; 0: there is none. Where stops cannot be taken alone, one that has been killed meanwhile has
+// been waited for.
+func (p *Process) takeStop() (EventKind, syscall.WaitStatus) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return 0, 0
+	}
+	kind, status := stopOf(p.PID, &p.used)
+	if kind == Exited {
+		p.reaped, p.status = true, status
+	}
+	return kind, status
 }
 
 // translate puts the signal in place that the stage has got, if it has ended for one.
@@ -354,11 +374,11 @@ func (p *Process) drained() <-chan struct{} {
 }
 
 // bury waits for the payload, which has ended.
-func (p *Process) bury(used *syscall.Rusage) {
+func (p *Process) bury() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !p.reaped {
-		_, err := syscall.Wait4(p.PID, &p.status, 0, used)
+		_, err := syscall.Wait4(p.PID, &p.status, 0, &p.used)
 		p.reaped = err != syscall.EINTR
 	}
 }
@@ -412,7 +432,7 @@ func (p *Process) Wait() {
 func (p *Process) abandon() {
 	p.kill()
 	if p.PID > 0 {
-		p.bury(nil)
+		p.bury()
 	}
 	p.done.Store(true)
 	p.Close()

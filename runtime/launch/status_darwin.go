@@ -23,3 +23,21 @@ func statusOf(pid int) (EventKind, syscall.WaitStatus) {
 	}
 	return 0, 0
 }
+
+// stopOf takes a stop of a child that nobody has taken: Stopped, and its status; else 0. The kernel hands out each stop once (P_LWAITED, bsd/kern/kern_exit.c,
+// wait4_nocancel). It may have been killed since it was seen to be stopped: then it is waited for, Exited.
+func stopOf(pid int, used *syscall.Rusage) (EventKind, syscall.WaitStatus) {
+	var status syscall.WaitStatus
+	for {
+		n, err := syscall.Wait4(pid, &status, syscall.WNOHANG|syscall.WUNTRACED, used)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err != nil || n != pid:
+			return 0, 0
+		case status&0x7f == 0x7f: // WaitStatus.Stopped leaves SIGSTOP out
+			return Stopped, status
+		}
+		return Exited, status
+	}
+}

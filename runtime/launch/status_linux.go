@@ -32,6 +32,15 @@ func statusOf(pid int) (EventKind, syscall.WaitStatus) {
 	return 0, 0
 }
 
+// stopOf takes a stop of a child that nobody has taken: Stopped, and its status; else 0.
+func stopOf(pid int, _ *syscall.Rusage) (EventKind, syscall.WaitStatus) {
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WNOHANG, nil); err != nil || info.Code == 0 {
+		return 0, 0
+	}
+	return Stopped, syscall.WaitStatus(childStatus(&info)<<8 | 0x7f)
+}
+
 // childStatus is si_status of a siginfo_t for SIGCHLD, which follows si_pid and si_uid (asm-generic/siginfo.h, 64 bits).
 func childStatus(info *unix.Siginfo) uint32 {
 	return *(*uint32)(unsafe.Add(unsafe.Pointer(info), unsafe.Offsetof(info.Code)+4+4+8))
