@@ -57,6 +57,9 @@ func (r *Runtime) Limits(id string, all bool) (*ContainerLimits, error) {
 		if errors.Is(err, proc.ErrGone) || err == nil && !proc.Root.Alive(m) {
 			continue // it ended meanwhile
 		}
+		if errors.Is(err, errors.ErrUnsupported) { // nobody tells: those that were asked for
+			p, err = &ProcessLimits{PID: m.PID, Command: proc.Root.Command(m.PID), Limits: rec.rlimits()}, nil
+		}
 		if err != nil {
 			return nil, err
 		}
