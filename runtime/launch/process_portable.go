@@ -35,7 +35,8 @@ type Process struct {
 	gate     *os.File // to the stage, until that has become the program
 	ctl      *os.File // to the guard
 
-	answers chan *answer   // of the stage; closed when it is gone, or the program
+	answers chan *answer   // of the stage, never more than there is room for; closed when it is gone, or the program
+	heard   chan struct{}  // closed then, too
 	killed  atomic.Int64   // the signal that it has ended for, which the kernel does not know
 	changed chan os.Signal // SIGCHLD
 	lost    chan struct{}  // closed when the guard has ended
@@ -110,7 +111,7 @@ func Start(c *Config) (*Process, error) {
 		}
 	}
 	p := &Process{
-		name: c.Args[0], searched: !strings.Contains(c.Args[0], "/"), eager: c.Eager, answers: make(chan *answer, 4),
+		name: c.Args[0], searched: !strings.Contains(c.Args[0], "/"), eager: c.Eager, answers: make(chan *answer, 4), heard: make(chan struct{}),
 		changed: make(chan os.Signal, 1), lost: make(chan struct{}), let: make(chan struct{}),
 	}
 	signal.Notify(p.changed, syscall.SIGCHLD)
@@ -204,6 +205,7 @@ func (p *Process) listen() {
 		defer close(p.lost)
 		_, _ = io.Copy(io.Discard, p.ctl) // it says nothing more
 	}()
+	defer close(p.heard)
 	defer close(p.answers)
 	for {
 		a, err := receiveAnswer(p.gate)
@@ -345,7 +347,7 @@ func (p *Process) takeStop() (EventKind, syscall.WaitStatus) {
 func (p *Process) translate(status syscall.WaitStatus) syscall.WaitStatus {
 	if status.Signaled() && status.Signal() == syscall.SIGKILL {
 		select {
-		case <-p.drained():
+		case <-p.heard:
 		case <-time.After(time.Second): // somebody else has the other end
 		}
 		if sig := p.killed.Load(); sig != 0 {
@@ -353,24 +355,6 @@ func (p *Process) translate(status syscall.WaitStatus) syscall.WaitStatus {
 		}
 	}
 	return status
-}
-
-// drained is closed when the stage has said everything. What it has said besides is kept for Exec.
-func (p *Process) drained() <-chan struct{} {
-	c := make(chan struct{})
-	go func() {
-		defer close(c)
-		var kept []*answer
-		for a := range p.answers {
-			kept = append(kept, a)
-		}
-		again := make(chan *answer, len(kept))
-		for _, a := range kept {
-			again <- a
-		}
-		close(again)
-	}()
-	return c
 }
 
 // bury waits for the payload, which has ended.
