@@ -9,15 +9,6 @@ import (
 	"mlrun/libproc"
 )
 
-// Group is the set of processes of one run. Its methods may be called from several goroutines.
-type Group = lineage
-
-// Frozen is a set of processes that Freeze stopped.
-type Frozen = halted
-
-// Halted is a set of processes that Halt told to stop.
-type Halted = halted
-
 // NewGroup makes the group of the payload leader and of all descendants of reaper; 0 is none. Close it.
 func NewGroup(fs FS, reaper int, leader int) (*Group, error) {
 	d := &darwin{fs: fs, kq: -1}

@@ -13,15 +13,6 @@ import (
 // With the tag portable a program for Linux has of its kernel what macOS has: signals by number, no subreaper, nobody who tells of a fork. It is for the tests of
 // what is written for macOS, with real processes.
 
-// Group is the set of processes of one run. Its methods may be called from several goroutines.
-type Group = lineage
-
-// Frozen is a set of processes that Freeze stopped.
-type Frozen = halted
-
-// Halted is a set of processes that Halt told to stop.
-type Halted = halted
-
 // NewGroup makes the group of the payload leader and of all descendants of reaper; 0 is none. Close it.
 func NewGroup(fs FS, reaper int, leader int) (*Group, error) {
 	return newLineage(&plain{fs}, reaper, leader)
@@ -75,6 +66,21 @@ func (k *plain) watch(ID) {}
 func (k *plain) forked() (pids []int, sure bool) { return nil, false }
 
 func (k *plain) close() {}
+
+// OpenHandle takes hold of the process that has pid now. The error is ErrGone when there is none.
+func OpenHandle(fs FS, pid int) (*Handle, error) {
+	s, err := fs.Stat(pid)
+	if err != nil {
+		return nil, err
+	}
+	return &Handle{ID: s.ID(), fs: fs, kq: -1}, nil
+}
+
+// FD is -1: nothing tells of the end of the process.
+func (h *Handle) FD() int { return h.kq }
+
+// Close does nothing.
+func (h *Handle) Close() {}
 
 // LimitedCPU is not known, as on macOS.
 func (FS) LimitedCPU(int) (cpu time.Duration, ok bool) { return 0, false }

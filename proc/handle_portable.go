@@ -1,31 +1,37 @@
-//go:build linux && portable
+//go:build darwin || portable
 
 package proc
 
 import "golang.org/x/sys/unix"
 
-// Handle is a process that is signalled only while its start time is right, as on macOS.
+// Group is the set of processes of one run. Its methods may be called from several goroutines.
+type Group = lineage
+
+// Frozen is a set of processes that Freeze stopped.
+type Frozen = halted
+
+// Halted is a set of processes that Halt told to stop.
+type Halted = halted
+
+// Handle is a process that is signalled only while its start time is right. Between that look and the signal its number could become somebody
+// else's only if all others were given out meanwhile: macOS has no pidfd.
 type Handle struct {
 	ID
 	fs FS
-}
-
-// OpenHandle takes hold of the process that has pid now. The error is ErrGone when there is none.
-func OpenHandle(fs FS, pid int) (*Handle, error) {
-	s, err := fs.Stat(pid)
-	if err != nil {
-		return nil, err
-	}
-	return &Handle{ID: s.ID(), fs: fs}, nil
+	kq int // kqueue(2) that tells of its end; -1: there is none
 }
 
 // OpenID takes hold of the process id, and only of that one.
 func OpenID(fs FS, id ID) (*Handle, error) {
 	h, err := OpenHandle(fs, id.PID)
-	if err == nil && h.Start != id.Start {
+	if err != nil {
+		return nil, err
+	}
+	if h.Start != id.Start {
+		h.Close()
 		return nil, ErrGone
 	}
-	return h, err
+	return h, nil
 }
 
 // Signal sends sig; 0 only checks. The error is ErrGone when the process is not there any more, and the errno (EPERM) otherwise.
@@ -39,11 +45,5 @@ func (h *Handle) Signal(sig unix.Signal) error {
 	return ErrGone
 }
 
-// FreeMemory does nothing.
+// FreeMemory does nothing: macOS has no call for it.
 func (h *Handle) FreeMemory() {}
-
-// FD is -1: nothing tells of the end of the process.
-func (h *Handle) FD() int { return -1 }
-
-// Close does nothing.
-func (h *Handle) Close() {}

@@ -112,3 +112,16 @@ func said(f *os.File) string {
 	}
 	return ": " + text
 }
+
+// filled writes a file and goes back to its start.
+func filled(f *os.File, content []byte) (*os.File, error) {
+	_, err := f.Write(content)
+	if err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
