@@ -3,7 +3,6 @@
 package launch
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -231,11 +230,12 @@ func (p *Process) ready(c *Config) error {
 		m.number(int64(id.PID))
 		m.number(int64(id.Start))
 	}
-	if err := errors.Join(m.send(p.ctl), c.encode().send(p.gate)); err != nil {
-		return fmt.Errorf("launch: %w", err)
+	if m.send(p.ctl) != nil {
+		return fmt.Errorf("launch: the guard has ended before it was ready")
 	}
+	err = c.encode().send(p.gate)
 	a, ok := <-p.answers
-	if !ok {
+	if err != nil || !ok {
 		return fmt.Errorf("launch: the process has ended before it was ready")
 	}
 	if a.kind != isReady {
