@@ -32,6 +32,9 @@ func TestArm64(t *testing.T) {
 
 // TestAsOnMacOS runs the tests of the lifecycle with what macOS has of a kernel: no subreaper, no pidfd, none of what only Linux has.
 func TestAsOnMacOS(t *testing.T) {
+	if raced {
+		t.Skip("what it runs is built without the race detector, and make test runs it as well")
+	}
 	clients.Need(t, "make", "it builds and runs the tests")
 	out, err := command("make", "test-portable", "TESTFLAGS=-v -count=1").CombinedOutput()
 	if err != nil {
