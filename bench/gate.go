@@ -8,7 +8,7 @@ import (
 )
 
 // gateExecs is how many programs are executed in each way, in parts that take turns.
-const gateExecs, gatePart = 5000, 100
+const gateExecs, gatePart = 5000, 25
 
 var gateMeasurement = measurement{
 	name: "gate", title: "Executing programs under the exec gate",
