@@ -141,7 +141,7 @@ func TestTally(t *testing.T) {
 	eventually(t, "two processes are left", func() bool {
 		_, err := os.Stat(done)
 		g.Update(time.Now())
-		return err == nil && g.Living() == 2
+		return err == nil && g.Living() == 2 && g.Tally().Tasks == 2
 	})
 	ended := g.Tally()
 	if ended.CPU < 20*time.Millisecond || ended.Tasks != 2 {

@@ -95,6 +95,9 @@ func (s *Server) Serve() error {
 	buf := make([]byte, buffer)
 	for {
 		n, err := s.file.Read(buf)
+		if errno := unix.Errno(0); err != nil && !errors.As(err, &errno) && !errors.Is(err, os.ErrClosed) {
+			n, err = s.readNow(buf)
+		}
 		switch {
 		case errors.Is(err, unix.ENODEV): // unmounted
 			return nil
@@ -115,6 +118,19 @@ func (s *Server) Serve() error {
 		}
 		s.reply(r.unique, out, err)
 	}
+}
+
+// readNow reads without the poller of the Go runtime, which has an error of its own for EPOLLERR: that is what poll(2) tells of a file system that is unmounted
+// (fs/fuse/dev.c, fuse_dev_poll), and the read tells ENODEV.
+func (s *Server) readNow(buf []byte) (n int, err error) {
+	conn, err := s.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if e := conn.Control(func(fd uintptr) { n, err = unix.Read(int(fd), buf) }); e != nil {
+		return 0, e
+	}
+	return max(n, 0), err
 }
 
 // reply answers a request. ENOENT of the write means that nobody waits for the answer any more.
