@@ -55,14 +55,16 @@ install: build
 test-packages:
 	@if [ -n "$(strip $(TEST_PACKAGES))" ]; then scripts/install-packages $(TEST_PACKAGES); fi
 
+# One after the other: each keeps the machine busy as it is.
 test: test-packages
 	$(GO) test $(TESTFLAGS) ./...
+	$(MAKE) test-portable
 
 test-arm64:
 	@command -v "$(EMULATOR)" >/dev/null || { echo "make test-arm64: no $(EMULATOR): install Debian's qemu-user-static" >&2; exit 1; }
 	MLRUN_EMULATED=1 GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) test $(TESTFLAGS) -exec "$(EMULATOR)" $(EMULATED)
 
-test-portable:
+test-portable: test-packages
 	$(GO) test -tags portable $(TESTFLAGS) $(PORTABLE)
 	$(GO) test -tags portable $(TESTFLAGS) -run '$(PORTABLE_RUN)' ./cmd/mlrun
 

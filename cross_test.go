@@ -30,26 +30,6 @@ func TestArm64(t *testing.T) {
 	}
 }
 
-// TestAsOnMacOS runs the tests of the lifecycle with what macOS has of a kernel: no subreaper, no pidfd, none of what only Linux has.
-func TestAsOnMacOS(t *testing.T) {
-	if raced {
-		t.Skip("what it runs is built without the race detector, and make test runs it as well")
-	}
-	clients.Need(t, "make", "it builds and runs the tests")
-	out, err := command("make", "test-portable", "TESTFLAGS=-v -count=1").CombinedOutput()
-	if err != nil {
-		t.Fatalf("make test-portable: %v\n%s", err, out)
-	}
-	for _, must := range []string{
-		"--- PASS: TestGuard ", "--- PASS: TestEndedAtTheGate ", "--- PASS: TestScripts/lifecycle ", "--- PASS: TestScripts/example-leak ", "--- PASS: TestScripts/example-daemonizes ",
-		"--- PASS: TestScripts/exec ", "--- PASS: TestScripts/pause ", "--- PASS: TestScripts/lifecycle-kill-all ",
-	} {
-		if !strings.Contains(string(out), must) {
-			t.Errorf("no %q in what make test-portable prints:\n%s", must, out)
-		}
-	}
-}
-
 // TestCrossRefuses checks that a call that is not understood removes nothing and builds nothing.
 func TestCrossRefuses(t *testing.T) {
 	dir := t.TempDir()
