@@ -470,10 +470,8 @@ const fewPIDs = 64
 
 // Living counts the processes that have not ended, as of now; as of the last Update when another one is under way, or in a storm of forks.
 func (g *Group) Living() int {
-	for end := time.Now().Add(livingWait); !g.mu.TryLock(); time.Sleep(livingWait / 10) {
-		if time.Now().After(end) {
-			return sizeWithout(g.Size(), g.fs.Alive(g.Leader()))
-		}
+	if !lockSoon(&g.mu) {
+		return sizeWithout(g.Size(), g.fs.Alive(g.Leader()))
 	}
 	defer g.mu.Unlock()
 	if last, ok := g.newest.Read(); ok && last > g.last && last-g.last <= fewPIDs {

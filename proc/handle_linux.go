@@ -35,35 +35,16 @@ func OpenHandle(fs FS, pid int) (*Handle, error) {
 	return &Handle{ID: s.ID(), fs: fs, fd: fd}, nil
 }
 
-// OpenID takes hold of the process id, and only of that one.
-func OpenID(fs FS, id ID) (*Handle, error) {
-	h, err := OpenHandle(fs, id.PID)
-	if err != nil {
-		return nil, err
-	}
-	if h.Start != id.Start {
-		h.Close()
-		return nil, ErrGone
-	}
-	return h, nil
-}
-
 // Signal sends sig; 0 only checks. The error is ErrGone when the process is not there any more, and the errno (EPERM)
 // otherwise.
 func (h *Handle) Signal(sig unix.Signal) error {
-	var err error
-	if h.fd >= 0 {
-		err = unix.PidfdSendSignal(h.fd, sig, nil, 0)
-	} else {
-		if !h.fs.Alive(h.ID) {
-			return ErrGone
-		}
-		err = unix.Kill(h.PID, sig)
+	if h.fd < 0 {
+		return h.signalNumber(sig)
 	}
-	if err == unix.ESRCH {
-		return ErrGone
+	if err := unix.PidfdSendSignal(h.fd, sig, nil, 0); err != unix.ESRCH {
+		return err
 	}
-	return err
+	return ErrGone
 }
 
 // FreeMemory gives the memory of a process back that was sent SIGKILL, and refuses it more, without waiting for the process to get

@@ -21,29 +21,8 @@ type Handle struct {
 	kq int // kqueue(2) that tells of its end; -1: there is none
 }
 
-// OpenID takes hold of the process id, and only of that one.
-func OpenID(fs FS, id ID) (*Handle, error) {
-	h, err := OpenHandle(fs, id.PID)
-	if err != nil {
-		return nil, err
-	}
-	if h.Start != id.Start {
-		h.Close()
-		return nil, ErrGone
-	}
-	return h, nil
-}
-
 // Signal sends sig; 0 only checks. The error is ErrGone when the process is not there any more, and the errno (EPERM) otherwise.
-func (h *Handle) Signal(sig unix.Signal) error {
-	if !h.fs.Alive(h.ID) {
-		return ErrGone
-	}
-	if err := unix.Kill(h.PID, sig); err != unix.ESRCH {
-		return err
-	}
-	return ErrGone
-}
+func (h *Handle) Signal(sig unix.Signal) error { return h.signalNumber(sig) }
 
 // FreeMemory does nothing: macOS has no call for it.
 func (h *Handle) FreeMemory() {}

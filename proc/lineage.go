@@ -133,12 +133,20 @@ func sizeWithout(n int, leaderLives bool) int {
 	return n
 }
 
+// lockSoon locks mu within livingWait, or not at all.
+func lockSoon(mu *sync.Mutex) bool {
+	for end := time.Now().Add(livingWait); !mu.TryLock(); time.Sleep(livingWait / 10) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 // Living counts the processes that have not ended, as of now; as of the last Update when another one is under way.
 func (g *lineage) Living() (n int) {
-	for end := time.Now().Add(livingWait); !g.mu.TryLock(); time.Sleep(livingWait / 10) {
-		if time.Now().After(end) {
-			return sizeWithout(g.Size(), g.alive(g.leader))
-		}
+	if !lockSoon(&g.mu) {
+		return sizeWithout(g.Size(), g.alive(g.leader))
 	}
 	defer g.mu.Unlock()
 	g.look()

@@ -71,6 +71,7 @@ func (r *Runtime) Process(id string) (map[string]any, error) {
 // Exec runs one more process in a container that is created or running: under its limits, as a member of it that ends with it. It returns when
 // the program is executed. An error is a *LaunchError when it was not. ctx ends the wait for that, not the process.
 func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, error) {
+	o.CallerReaps = o.CallerReaps && launch.Adopts // else only its parent can wait for it
 	d, rec, err := r.find(id)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, o ExecOptions) (*Exec, er
 		return nil, fmt.Errorf("%s: %w", id, gone(err))
 	}
 	e := &Exec{conn: conn, answers: json.NewDecoder(conn)}
-	if o.CallerReaps && launch.Adopts {
+	if o.CallerReaps {
 		err = e.fork(ctx, &o, b, d, rec)
 	} else {
 		m := &execMessage{Config: config, Terminal: o.Terminal}

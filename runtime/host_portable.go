@@ -12,7 +12,6 @@ import (
 
 	"mlrun/bundle"
 	"mlrun/proc"
-	"mlrun/rlimit"
 	"mlrun/runtime/execgate"
 	"mlrun/runtime/launch"
 	"mlrun/runtime/store"
@@ -36,16 +35,6 @@ func resources(c *launch.Config, r *bundle.Resources) {
 	if n, ok := niceOf(r.Weight); ok {
 		c.Nice = &n
 	}
-}
-
-// niceOf is the nice value for a weight of the CPU. ok is false when it is not to be changed: there is no weight, or the caller may not have more of
-// the CPU than it has.
-func niceOf(weight float64) (nice int, ok bool) {
-	if weight <= 0 {
-		return 0, false
-	}
-	n := niceFor(weight)
-	return n, n >= 0 || rlimit.MayNice(0, n)
 }
 
 // ioPriority is for checkResources to refuse.

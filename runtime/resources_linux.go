@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mlrun/bundle"
-	"mlrun/rlimit"
 	"mlrun/runtime/launch"
 )
 
@@ -34,18 +33,6 @@ func resources(c *launch.Config, r *bundle.Resources) {
 	if r.IOWeight > 0 {
 		c.IOPriority = ioPriority(specs.IOPRIO_CLASS_BE, ioLevel(r.IOWeight))
 	}
-}
-
-// niceOf is the nice value for a weight of the CPU. ok is false when it is not to be changed: there is no weight, or the caller may not have more of
-// the CPU than it has.
-func niceOf(weight float64) (nice int, ok bool) {
-	if weight <= 0 {
-		return 0, false
-	}
-	n := niceFor(weight)
-	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
-	now = 20 - now // the system call gives 20 - nice
-	return n, err != nil || n >= now || rlimit.MayNice(0, n)
 }
 
 // checkResources refuses what this host does not have.

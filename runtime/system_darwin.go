@@ -19,6 +19,9 @@ func random() (uint32, error) {
 	return binary.NativeEndian.Uint32(b[:]), err
 }
 
+// ownNice is the nice value of this process.
+func ownNice() (int, error) { return unix.Getpriority(unix.PRIO_PROCESS, 0) }
+
 // become makes a descriptor a duplicate of another one.
 func become(fd, like int) error { return unix.Dup2(like, fd) }
 

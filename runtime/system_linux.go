@@ -14,6 +14,12 @@ func random() (uint32, error) {
 	return binary.NativeEndian.Uint32(b[:]), err
 }
 
+// ownNice is the nice value of this process.
+func ownNice() (int, error) {
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	return 20 - n, err // the system call gives 20 - nice
+}
+
 // become makes a descriptor a duplicate of another one.
 func become(fd, like int) error { return unix.Dup3(like, fd, 0) }
 

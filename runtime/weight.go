@@ -1,6 +1,10 @@
 package runtime
 
-import "math"
+import (
+	"math"
+
+	"mlrun/rlimit"
+)
 
 // niceFor is the nice value for a weight of the CPU greater than 0: each step makes a factor of 1.25 (sched(7), kernel/sched/core.c,
 // sched_prio_to_weight).
@@ -13,4 +17,15 @@ func niceFor(weight float64) int {
 func ioLevel(weight int) int {
 	const lowest = 7
 	return lowest - int(math.Round(float64(weight-10)/990*lowest))
+}
+
+// niceOf is the nice value for a weight of the CPU. ok is false when it is not to be changed: there is no weight, or the caller may not have more of
+// the CPU than it has.
+func niceOf(weight float64) (nice int, ok bool) {
+	if weight <= 0 {
+		return 0, false
+	}
+	n := niceFor(weight)
+	now, err := ownNice()
+	return n, err != nil || n >= now || rlimit.MayNice(0, n)
 }

@@ -474,16 +474,23 @@ func TestMoves(t *testing.T) {
 	}
 }
 
+// openCtl opens the file ctl of a group for writing, until the test is over.
+func (m *mount) openCtl(t *testing.T, id string) (fd int) {
+	t.Helper()
+	fd, err := unix.Open(m.path("groups", id, "ctl"), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
 // TestWrites writes at random, through the mount.
 func TestWrites(t *testing.T) {
 	m := newMount(t)
 	s := m.start(t, "sh")
 	id := s.say(t, "exec 9<>mnt/clone; cat <&9")
-	fd, err := unix.Open(m.path("groups", id, "ctl"), unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
+	fd := m.openCtl(t, id)
 	n := 5000
 	if testing.Short() {
 		n = 500

@@ -93,21 +93,11 @@ func (c *Config) beyond() string {
 // (created). An error is a *Error or a *ExecError when a step of the payload did not work; then no process is left. Of what the platform
 // does not have it is a *Error with ENOTSUP.
 func Start(c *Config) (*Process, error) {
-	if len(c.Args) == 0 || c.Args[0] == "" {
-		return nil, fmt.Errorf("args[0]: empty, want the program to run")
+	if _, _, err := c.vectors(); err != nil {
+		return nil, err
 	}
 	if name := c.beyond(); name != "" {
 		return nil, &Error{Step: name, Errno: syscall.ENOTSUP}
-	}
-	for _, s := range c.Args {
-		if strings.Contains(s, "\x00") {
-			return nil, fmt.Errorf("args: an argument contains a NUL byte")
-		}
-	}
-	for _, s := range c.Env {
-		if strings.Contains(s, "\x00") {
-			return nil, fmt.Errorf("env: a variable contains a NUL byte")
-		}
 	}
 	p := &Process{
 		name: c.Args[0], searched: !strings.Contains(c.Args[0], "/"), eager: c.Eager, answers: make(chan *answer, 4), heard: make(chan struct{}),

@@ -169,9 +169,6 @@ func addrOf[T any](p *plan, v []T) uintptr {
 
 // newPlan turns c into the list of steps.
 func newPlan(c *Config) (*plan, error) {
-	if len(c.Args) == 0 || c.Args[0] == "" {
-		return nil, fmt.Errorf("args[0]: empty, want the program to run")
-	}
 	p := &plan{all: ^sigset(0), terminal: int32(c.Terminal), namespace: -1, eager: c.Eager, firstOwn: uintptr(3 + c.PreserveFDs)}
 	if err := p.strings(c); err != nil {
 		return nil, err
@@ -240,11 +237,8 @@ func newPlan(c *Config) (*plan, error) {
 }
 
 func (p *plan) strings(c *Config) (err error) {
-	if p.argv, err = syscall.SlicePtrFromStrings(c.Args); err != nil {
-		return fmt.Errorf("args: an argument contains a NUL byte")
-	}
-	if p.envv, err = syscall.SlicePtrFromStrings(c.Env); err != nil {
-		return fmt.Errorf("env: a variable contains a NUL byte")
+	if p.argv, p.envv, err = c.vectors(); err != nil {
+		return err
 	}
 	p.searched = !strings.Contains(c.Args[0], "/")
 	for _, path := range candidates(c.Args[0], c.Path) {
